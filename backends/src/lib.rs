@@ -1,0 +1,1 @@
+//! Placeholder while the seam is being written.
