@@ -1,1 +1,35 @@
-//! Placeholder while the seam is being written.
+//! Every readiness mechanism of the host behind one narrow trait: [`Poller`].
+//!
+//! | idea | file |
+//! |---|---|
+//! | the trait, capabilities, the ledger, the portability chapter | `poller.rs` |
+//! | tokens, interests, events and their buffer | `event.rs` |
+//! | every mechanism by name, available or why not | `registry.rs` |
+//! | one mechanism each | `select.rs` `poll.rs` `epoll.rs` `kqueue.rs` `polling.rs` |
+//! | waking a waiting poller | `waker.rs` |
+//! | the contract as a suite anybody's poller can be put through | `conformance/` (feature `conformance`) |
+//!
+//! This crate knows no connection and no server; those are in `pollmark`. It is the only place with `unsafe`.
+
+#![warn(missing_docs)]
+
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("pollmark is for 64-bit targets: tokens pass through the kernel as 64 bits of user data");
+
+mod event;
+mod index;
+mod poller;
+mod registry;
+mod time;
+mod waker;
+
+#[cfg(linux_like)]
+pub mod epoll;
+pub mod poll;
+
+pub use event::{
+    AsSource, Event, Events, Interest, Iter, OwnedSource, Raw, RawSource, Readiness, Source, Token, Trigger,
+};
+pub use poller::{Calls, Capabilities, Growth, Ledger, Poller};
+pub use registry::{BACKEND_VARIABLE, Entry, Registry, Unavailable, UnknownBackend, Visitor};
+pub use waker::{WakeSource, Waker, waker};

@@ -1,0 +1,575 @@
+//! What a wait reports: tokens, interests, events, and the buffer they travel in.
+
+use std::fmt;
+use std::ops::{BitOr, BitOrAssign};
+
+cfg_if::cfg_if! {
+    if #[cfg(unix)] {
+        use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+        /// Something a [`Poller`](crate::Poller) can watch: a borrowed descriptor (on Windows, a socket).
+        pub type Source<'a> = BorrowedFd<'a>;
+
+        /// A source together with the right and duty to close it.
+        pub type OwnedSource = OwnedFd;
+
+        /// The number the kernel knows a source by.
+        pub type RawSource = RawFd;
+
+        /// Anything that can lend its descriptor: sockets, pipes, listeners of `std` and `socket2`.
+        pub trait AsSource {
+            /// Lends the descriptor.
+            fn as_source(&self) -> Source<'_>;
+        }
+
+        impl<T: AsFd> AsSource for T {
+            fn as_source(&self) -> Source<'_> {
+                self.as_fd()
+            }
+        }
+
+        pub(crate) fn raw(source: Source<'_>) -> RawSource {
+            source.as_raw_fd()
+        }
+    } else if #[cfg(windows)] {
+        use std::os::windows::io::{AsRawSocket, AsSocket, BorrowedSocket, OwnedSocket, RawSocket};
+
+        /// Something a [`Poller`](crate::Poller) can watch: a borrowed socket.
+        pub type Source<'a> = BorrowedSocket<'a>;
+
+        /// A source together with the right and duty to close it.
+        pub type OwnedSource = OwnedSocket;
+
+        /// The number the kernel knows a source by.
+        pub type RawSource = RawSocket;
+
+        /// Anything that can lend its socket.
+        pub trait AsSource {
+            /// Lends the socket.
+            fn as_source(&self) -> Source<'_>;
+        }
+
+        impl<T: AsSocket> AsSource for T {
+            fn as_source(&self) -> Source<'_> {
+                self.as_socket()
+            }
+        }
+
+        pub(crate) fn raw(source: Source<'_>) -> RawSource {
+            source.as_raw_socket()
+        }
+    } else {
+        compile_error!("pollmark knows the sockets of Unix and of Windows; this target has neither");
+    }
+}
+
+/// A number the caller chooses for a source and gets back with each of its events.
+///
+/// A poller never reads meaning into it. By convention the lower half names a slot in the caller's table and the
+/// upper half the slot's *generation*, so that an event of a connection already closed is told apart from one of
+/// its successor in the same slot.
+///
+/// ```
+/// use pollmark_backends::Token;
+/// let token = Token::new(7, 3);
+/// assert_eq!((token.slot(), token.generation()), (7, 3));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+impl Token {
+    /// A token of `slot` in its `generation`.
+    #[inline]
+    pub const fn new(slot: u32, generation: u32) -> Token {
+        Token((generation as u64) << 32 | slot as u64)
+    }
+
+    /// The lower half.
+    #[inline]
+    pub const fn slot(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The upper half.
+    #[inline]
+    pub const fn generation(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Token({}.{})", self.slot(), self.generation())
+    }
+}
+
+/// Which readiness of a source is asked for. The empty interest means "not watched at all".
+///
+/// ```
+/// use pollmark_backends::Interest;
+/// let both = Interest::READABLE | Interest::WRITABLE;
+/// assert!(both.contains(Interest::WRITABLE));
+/// assert!(Interest::EMPTY.is_empty());
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Interest(u8);
+
+impl Interest {
+    /// Nothing: the source stays known to the poller, but the kernel is not asked about it.
+    pub const EMPTY: Interest = Interest(0);
+    /// Bytes to read, a connection to accept, or the end of the stream.
+    pub const READABLE: Interest = Interest(1);
+    /// Room to write, or a connection attempt that ended.
+    pub const WRITABLE: Interest = Interest(2);
+    /// Urgent data (TCP's out-of-band byte). Pollers without the `priority` capability never report it.
+    pub const PRIORITY: Interest = Interest(4);
+
+    /// Whether all of `other` is asked for.
+    #[inline]
+    pub const fn contains(self, other: Interest) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether nothing is asked for.
+    #[inline]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// This interest without `other`.
+    #[inline]
+    pub const fn without(self, other: Interest) -> Interest {
+        Interest(self.0 & !other.0)
+    }
+}
+
+impl BitOr for Interest {
+    type Output = Interest;
+
+    #[inline]
+    fn bitor(self, other: Interest) -> Interest {
+        Interest(self.0 | other.0)
+    }
+}
+
+impl BitOrAssign for Interest {
+    fn bitor_assign(&mut self, other: Interest) {
+        *self = *self | other;
+    }
+}
+
+impl fmt::Debug for Interest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names =
+            [(Interest::READABLE, "READABLE"), (Interest::WRITABLE, "WRITABLE"), (Interest::PRIORITY, "PRIORITY")];
+        let set = names.iter().filter(|(bit, _)| self.contains(*bit));
+        join(f, set.map(|(_, name)| *name))
+    }
+}
+
+/// How often a condition that lasts is reported.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Trigger {
+    /// In every wait, for as long as the condition holds. Every poller has it.
+    #[default]
+    Level,
+    /// Once for each arrival. The caller reads until it has seen the end of what was there.
+    Edge,
+    /// Once; then the source is disarmed, both directions, until the next `modify`.
+    Oneshot,
+}
+
+impl Trigger {
+    /// Every trigger, in the order of the documentation.
+    pub const ALL: [Trigger; 3] = [Trigger::Level, Trigger::Edge, Trigger::Oneshot];
+}
+
+impl fmt::Display for Trigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Trigger::Level => "level",
+            Trigger::Edge => "edge",
+            Trigger::Oneshot => "oneshot",
+        })
+    }
+}
+
+/// What is true of a source, in terms all mechanisms share.
+///
+/// The bits are those of Linux's poll(2), so that on Linux translation is the identity; a poller for anything else
+/// composes them by name. The implications live in [`Event`]'s methods, in one place: an error or a hang-up also makes
+/// a source readable and writable, because the call that is then made will not block, and reports the cause.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Readiness(u32);
+
+impl Readiness {
+    /// Nothing.
+    pub const EMPTY: Readiness = Readiness(0);
+    /// Bytes, a pending connection, or the end of the stream can be read.
+    pub const READABLE: Readiness = Readiness(0x001);
+    /// Urgent data can be read.
+    pub const PRIORITY: Readiness = Readiness(0x002);
+    /// There is room to write.
+    pub const WRITABLE: Readiness = Readiness(0x004);
+    /// An error is pending; the next call on the source reports it.
+    pub const ERROR: Readiness = Readiness(0x008);
+    /// Both directions are finished.
+    pub const HANG_UP: Readiness = Readiness(0x010);
+    /// The number names no open descriptor.
+    pub const INVALID: Readiness = Readiness(0x020);
+    /// The peer will send no more. Bytes it sent before may still be waiting.
+    pub const READ_CLOSED: Readiness = Readiness(0x2000);
+    /// Nothing more can be sent.
+    pub const WRITE_CLOSED: Readiness = Readiness(0x4000);
+
+    const ALL: u32 = 0x603f;
+
+    /// The bits of Linux's poll(2) and epoll(7) as they came, without those that carry no readiness.
+    #[inline]
+    pub const fn from_linux_poll(bits: u32) -> Readiness {
+        // 0x4000 is ours: no POLL bit of Linux has that value.
+        Readiness(bits & (Readiness::ALL & !Readiness::WRITE_CLOSED.0))
+    }
+
+    /// Whether any of `other` is set.
+    #[inline]
+    pub const fn intersects(self, other: Readiness) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Whether nothing is set.
+    #[inline]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl BitOr for Readiness {
+    type Output = Readiness;
+
+    #[inline]
+    fn bitor(self, other: Readiness) -> Readiness {
+        Readiness(self.0 | other.0)
+    }
+}
+
+impl BitOrAssign for Readiness {
+    #[inline]
+    fn bitor_assign(&mut self, other: Readiness) {
+        *self = *self | other;
+    }
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [
+            (Readiness::READABLE, "READABLE"),
+            (Readiness::PRIORITY, "PRIORITY"),
+            (Readiness::WRITABLE, "WRITABLE"),
+            (Readiness::ERROR, "ERROR"),
+            (Readiness::HANG_UP, "HANG_UP"),
+            (Readiness::INVALID, "INVALID"),
+            (Readiness::READ_CLOSED, "READ_CLOSED"),
+            (Readiness::WRITE_CLOSED, "WRITE_CLOSED"),
+        ];
+        let set = names.iter().filter(|(bit, _)| self.intersects(*bit));
+        join(f, set.map(|(_, name)| *name))
+    }
+}
+
+/// What the kernel itself said, untranslated: for teaching and for debugging, never for deciding.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum Raw {
+    /// The poller has no kernel record to show.
+    #[default]
+    None,
+    /// `revents` of poll(2).
+    Poll(u32),
+    /// `events` of epoll_wait(2).
+    Epoll(u32),
+    /// Which of select(2)'s sets named the source: 1 read, 2 write, 4 except.
+    Select(u8),
+    /// The kevent(2) records of one source, merged.
+    Kevent {
+        /// Which filters fired: 1 for EVFILT_READ, 2 for EVFILT_WRITE.
+        filters: u8,
+        /// `flags` of both, or-ed.
+        flags: u32,
+        /// `fflags` of both, or-ed: an errno where EV_EOF is set.
+        fflags: u32,
+        /// `data` of EVFILT_READ: bytes, or pending connections.
+        data: i64,
+    },
+}
+
+/// One source's readiness, as one wait found it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Event {
+    token: Token,
+    readiness: Readiness,
+    raw: Raw,
+}
+
+impl Event {
+    /// An event for a poller to push.
+    #[inline]
+    pub const fn new(token: Token, readiness: Readiness, raw: Raw) -> Event {
+        Event { token, readiness, raw }
+    }
+
+    /// The token the source was last registered with.
+    #[inline]
+    pub const fn token(&self) -> Token {
+        self.token
+    }
+
+    /// A read, or an accept, will not block. Also set by an error or a hang-up, whatever was asked for.
+    #[inline]
+    pub const fn readable(&self) -> bool {
+        const MEANS: Readiness = Readiness(
+            Readiness::READABLE.0
+                | Readiness::READ_CLOSED.0
+                | Readiness::HANG_UP.0
+                | Readiness::ERROR.0
+                | Readiness::INVALID.0,
+        );
+        self.readiness.intersects(MEANS)
+    }
+
+    /// A write will not block. Also set by an error or a hang-up, whatever was asked for.
+    #[inline]
+    pub const fn writable(&self) -> bool {
+        const MEANS: Readiness = Readiness(
+            Readiness::WRITABLE.0
+                | Readiness::WRITE_CLOSED.0
+                | Readiness::HANG_UP.0
+                | Readiness::ERROR.0
+                | Readiness::INVALID.0,
+        );
+        self.readiness.intersects(MEANS)
+    }
+
+    /// The peer will send no more; what it sent before may still be unread. A hint: not every mechanism gives it.
+    #[inline]
+    pub const fn read_closed(&self) -> bool {
+        self.readiness.intersects(Readiness(Readiness::READ_CLOSED.0 | Readiness::HANG_UP.0))
+    }
+
+    /// Nothing more can be sent. A hint, and never proof that the peer is gone: an own `shutdown` sets it too.
+    #[inline]
+    pub const fn write_closed(&self) -> bool {
+        self.readiness.intersects(Readiness(Readiness::WRITE_CLOSED.0 | Readiness::HANG_UP.0))
+    }
+
+    /// An error is pending on the source, or the source is not open. select(2) cannot tell.
+    #[inline]
+    pub const fn error(&self) -> bool {
+        self.readiness.intersects(Readiness(Readiness::ERROR.0 | Readiness::INVALID.0))
+    }
+
+    /// Urgent data is waiting.
+    #[inline]
+    pub const fn priority(&self) -> bool {
+        self.readiness.intersects(Readiness::PRIORITY)
+    }
+
+    /// Whether anything but plain bytes may lie ahead: the end of the stream, an error, or an urgent mark. A reader
+    /// that stops at a short read must not do so here, and reads on to 0 or `WouldBlock`.
+    #[inline]
+    pub const fn more_than_bytes(&self) -> bool {
+        const MEANS: Readiness = Readiness(
+            Readiness::READ_CLOSED.0
+                | Readiness::HANG_UP.0
+                | Readiness::ERROR.0
+                | Readiness::INVALID.0
+                | Readiness::PRIORITY.0,
+        );
+        self.readiness.intersects(MEANS)
+    }
+
+    /// The normalised facts, without the implications.
+    #[inline]
+    pub const fn readiness(&self) -> Readiness {
+        self.readiness
+    }
+
+    /// What the kernel said.
+    #[inline]
+    pub const fn raw(&self) -> Raw {
+        self.raw
+    }
+}
+
+cfg_if::cfg_if! {
+    if #[cfg(linux_like)] {
+        pub(crate) type KernelRecord = rustix::event::epoll::Event;
+
+        #[inline]
+        fn translate(record: &KernelRecord) -> Event {
+            // Copied out field by field: the kernel's record is packed on x86-64.
+            let (flags, data) = (record.flags, record.data);
+            let bits = flags.bits();
+            Event::new(Token(data.u64()), Readiness::from_linux_poll(bits), Raw::Epoll(bits))
+        }
+    } else {
+        /// Here no mechanism's own records can be handed on as they are; all are pushed.
+        #[derive(Clone, Copy)]
+        pub(crate) enum KernelRecord {}
+
+        #[inline]
+        fn translate(record: &KernelRecord) -> Event {
+            match *record {}
+        }
+    }
+}
+
+/// Room for the events of one wait, allocated once and used for every wait.
+///
+/// Where the mechanism is a queue of records (epoll), the kernel writes straight into this buffer and each record is
+/// translated as it is iterated; there is no second pass. Everything else pushes.
+///
+/// ```
+/// use pollmark_backends::{Event, Events, Raw, Readiness, Token};
+/// let mut events = Events::with_capacity(64);
+/// events.push(Event::new(Token(1), Readiness::READABLE, Raw::None));
+/// assert!(events.iter().all(|event| event.readable()));
+/// ```
+pub struct Events {
+    capacity: usize,
+    // At most one of the two is non-empty; each is allocated when first used.
+    kernel: Vec<KernelRecord>,
+    pushed: Vec<Event>,
+}
+
+impl Events {
+    /// Room for `capacity` events, at least one.
+    pub fn with_capacity(capacity: usize) -> Events {
+        Events { capacity: capacity.max(1), kernel: Vec::new(), pushed: Vec::new() }
+    }
+
+    /// The most events one wait may report into this buffer.
+    #[inline]
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// How many events the last wait reported.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.kernel.len() + self.pushed.len()
+    }
+
+    /// Whether the last wait reported nothing.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many more events [`push`](Events::push) would take.
+    #[inline]
+    pub fn room(&self) -> usize {
+        self.capacity - self.len()
+    }
+
+    /// Forgets all events. Every `wait` does this first.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.kernel.clear();
+        self.pushed.clear();
+    }
+
+    /// Adds an event, for pollers. Returns `false`, and does nothing, when there is no room.
+    #[inline]
+    pub fn push(&mut self, event: Event) -> bool {
+        if self.room() == 0 {
+            return false;
+        }
+        if self.pushed.capacity() == 0 {
+            self.pushed.reserve_exact(self.capacity);
+        }
+        self.pushed.push(event);
+        true
+    }
+
+    /// The events of the last wait, in the order the mechanism reported them.
+    #[inline]
+    pub fn iter(&self) -> Iter<'_> {
+        if self.pushed.is_empty() {
+            Iter(Records::Kernel(self.kernel.iter()))
+        } else {
+            Iter(Records::Pushed(self.pushed.iter()))
+        }
+    }
+
+    /// The kernel's own buffer, empty, with capacity for exactly the caller's room.
+    #[cfg(linux_like)]
+    #[inline]
+    pub(crate) fn kernel_records(&mut self) -> &mut Vec<KernelRecord> {
+        self.clear();
+        if self.kernel.capacity() == 0 {
+            self.kernel.reserve_exact(self.capacity);
+        }
+        &mut self.kernel
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl<'a> IntoIterator for &'a Events {
+    type Item = Event;
+    type IntoIter = Iter<'a>;
+
+    #[inline]
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}
+
+/// Iterates over [`Events`].
+#[derive(Clone)]
+pub struct Iter<'a>(Records<'a>);
+
+#[derive(Clone)]
+enum Records<'a> {
+    Kernel(std::slice::Iter<'a, KernelRecord>),
+    Pushed(std::slice::Iter<'a, Event>),
+}
+
+impl Iterator for Iter<'_> {
+    type Item = Event;
+
+    #[inline]
+    fn next(&mut self) -> Option<Event> {
+        match &mut self.0 {
+            Records::Kernel(records) => records.next().map(translate),
+            Records::Pushed(records) => records.next().copied(),
+        }
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match &self.0 {
+            Records::Kernel(records) => records.size_hint(),
+            Records::Pushed(records) => records.size_hint(),
+        }
+    }
+}
+
+impl ExactSizeIterator for Iter<'_> {}
+
+fn join<'a>(f: &mut fmt::Formatter<'_>, names: impl Iterator<Item = &'a str>) -> fmt::Result {
+    let mut empty = true;
+    for name in names {
+        if !empty {
+            f.write_str("|")?;
+        }
+        f.write_str(name)?;
+        empty = false;
+    }
+    if empty { f.write_str("EMPTY") } else { Ok(()) }
+}

@@ -1,0 +1,293 @@
+//! poll(2): an array of descriptors, scanned on every call.
+//!
+//! What is odd about it:
+//! (a) The kernel reads and writes the whole array each time; there is nothing to register, so changes cost no call.
+//! (b) POLLHUP, POLLERR and POLLNVAL are reported even for `events` 0 (macOS differs), so an unwatched source is not
+//!     in the array at all.
+//! (c) The result is a count, and we must look for the entries ourselves; the search stops at the count.
+//! (d) With more ready than the caller's room the lowest entries would win for ever. A wait that ran out of room
+//!     is followed by one that searches from where it stopped.
+//! (e) WSAPoll refuses POLLPRI and answers it with WSAEINVAL; Windows has no POLLRDHUP either.
+
+use std::io;
+use std::time::Duration;
+
+use crate::event::{Event, Events, Interest, Raw, RawSource, Readiness, Source, Token, Trigger, raw};
+use crate::index::{Index, Place};
+use crate::poller::{Calls, Capabilities, Growth, Ledger, Poller, exists, lacks, unknown};
+use crate::time;
+
+use sys::{PollFd, RDHUP};
+
+/// The poll(2) poller; on Windows, WSAPoll.
+#[derive(Default)]
+pub struct Poll {
+    // Entry i of both belongs to the same source; `index` leads from its number to i.
+    entries: Vec<PollFd>,
+    tokens: Vec<Token>,
+    index: Index,
+    from: usize, // (d)
+    ledger: Ledger,
+}
+
+impl Poll {
+    /// Makes an empty array. No system call, so it never fails; the result is for uniformity.
+    ///
+    /// # Errors
+    /// None.
+    pub fn open() -> io::Result<Poll> {
+        Ok(Poll::default())
+    }
+
+    fn watch(&mut self, source: RawSource, token: Token, interest: Interest) {
+        self.index.set(source, Place::At(self.entries.len()));
+        self.entries.push(PollFd { fd: source as _, events: asked(interest), revents: 0 });
+        self.tokens.push(token);
+    }
+
+    fn unwatch(&mut self, at: usize) {
+        self.entries.swap_remove(at);
+        self.tokens.swap_remove(at);
+        if let Some(moved) = self.entries.get(at) {
+            self.index.set(moved.fd as RawSource, Place::At(at));
+        }
+    }
+
+    /// (c) Reports entries of `range` until `left` have been found or the room is used up.
+    #[inline]
+    fn collect(&self, range: std::ops::Range<usize>, left: &mut usize, events: &mut Events) -> Option<usize> {
+        let start = range.start;
+        for (offset, entry) in self.entries[range].iter().enumerate() {
+            if entry.revents != 0 {
+                if !events.push(event(self.tokens[start + offset], entry.revents)) {
+                    return Some(start + offset);
+                }
+                *left -= 1;
+                if *left == 0 {
+                    return None;
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Poller for Poll {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            growth: Growth::Registered,
+            resolution: sys::RESOLUTION,
+            half_close: RDHUP != 0,
+            errors: true,
+            priority: sys::PRIORITY != 0,
+            regular_files: cfg!(unix),
+            calls: Calls { wait: sys::CALLS, change: &[] },
+            ..Capabilities::least()
+        }
+    }
+
+    fn add(&mut self, source: Source<'_>, token: Token, interest: Interest, trigger: Trigger) -> io::Result<()> {
+        if trigger != Trigger::Level {
+            return Err(lacks("poll", trigger));
+        }
+        let source = raw(source);
+        if self.index.get(source).is_some() {
+            return Err(exists("poll"));
+        }
+        if interest.is_empty() {
+            self.index.set(source, Place::Parked); // (b)
+        } else {
+            self.watch(source, token, interest);
+        }
+        self.ledger.changes += 1;
+        Ok(())
+    }
+
+    fn modify(&mut self, source: Source<'_>, token: Token, interest: Interest, trigger: Trigger) -> io::Result<()> {
+        if trigger != Trigger::Level {
+            return Err(lacks("poll", trigger));
+        }
+        let source = raw(source);
+        match (self.index.get(source).ok_or_else(|| unknown("poll"))?, interest.is_empty()) {
+            (Place::At(at), false) => {
+                self.entries[at].events = asked(interest);
+                self.tokens[at] = token;
+            }
+            (Place::At(at), true) => {
+                self.unwatch(at);
+                self.index.set(source, Place::Parked); // (b)
+            }
+            (Place::Parked, false) => self.watch(source, token, interest),
+            (Place::Parked, true) => {}
+        }
+        self.ledger.changes += 1;
+        Ok(())
+    }
+
+    fn remove(&mut self, source: Source<'_>) -> io::Result<()> {
+        let source = raw(source);
+        if let Place::At(at) = self.index.get(source).ok_or_else(|| unknown("poll"))? {
+            self.unwatch(at);
+        }
+        self.index.forget(source);
+        self.ledger.changes += 1;
+        Ok(())
+    }
+
+    fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+        events.clear();
+        self.ledger.waits += 1;
+        self.ledger.wait_calls += 1;
+        let found = sys::poll(&mut self.entries, timeout);
+        let mut left = *found.as_ref().unwrap_or(&0);
+        if left > 0 {
+            let from = self.from.min(self.entries.len());
+            let stopped = self.collect(from..self.entries.len(), &mut left, events);
+            let stopped = match stopped {
+                None if left > 0 => self.collect(0..from, &mut left, events),
+                stopped => stopped,
+            };
+            self.from = stopped.unwrap_or(0);
+            debug_assert!(stopped.is_some() || left == 0, "poll(2) counted {left} more than were marked");
+        }
+        self.ledger.events += events.len() as u64;
+        self.ledger.empty += u64::from(events.is_empty());
+        found.map(drop)
+    }
+
+    fn ledger(&self) -> Ledger {
+        self.ledger
+    }
+}
+
+fn asked(interest: Interest) -> i16 {
+    let mut bits = 0;
+    if interest.contains(Interest::READABLE) {
+        bits |= sys::READABLE | RDHUP;
+    }
+    if interest.contains(Interest::WRITABLE) {
+        bits |= sys::WRITABLE;
+    }
+    if interest.contains(Interest::PRIORITY) {
+        bits |= sys::PRIORITY; // (e)
+    }
+    bits
+}
+
+#[inline]
+fn event(token: Token, revents: i16) -> Event {
+    let bits = revents as u16 as u32;
+    Event::new(token, readiness(bits), Raw::Poll(bits))
+}
+
+cfg_if::cfg_if! {
+    if #[cfg(linux_like)] {
+        #[inline]
+        fn readiness(bits: u32) -> Readiness {
+            Readiness::from_linux_poll(bits)
+        }
+    } else {
+        fn readiness(bits: u32) -> Readiness {
+            let names = [
+                (sys::READABLE, Readiness::READABLE),
+                (sys::WRITABLE, Readiness::WRITABLE),
+                (sys::PRIORITY, Readiness::PRIORITY),
+                (sys::ERROR, Readiness::ERROR),
+                (sys::HANG_UP, Readiness::HANG_UP),
+                (sys::INVALID, Readiness::INVALID),
+                (RDHUP, Readiness::READ_CLOSED),
+            ];
+            let set = names.into_iter().filter(|(bit, _)| bits & (*bit as u16 as u32) != 0);
+            set.fold(Readiness::EMPTY, |all, (_, fact)| all | fact)
+        }
+    }
+}
+
+#[cfg(unix)]
+mod sys {
+    use super::*;
+
+    pub(super) use libc::pollfd as PollFd;
+
+    pub(super) const READABLE: i16 = libc::POLLIN;
+    pub(super) const WRITABLE: i16 = libc::POLLOUT;
+    pub(super) const PRIORITY: i16 = libc::POLLPRI;
+
+    cfg_if::cfg_if! {
+        if #[cfg(linux_like)] {
+            pub(super) const RDHUP: i16 = libc::POLLRDHUP;
+        } else {
+            // FreeBSD 14 has POLLRDHUP; the others do not, and the end of a stream is then simply readable.
+            pub(super) const RDHUP: i16 = if cfg!(target_os = "freebsd") { 0x4000 } else { 0 };
+            pub(super) const ERROR: i16 = libc::POLLERR;
+            pub(super) const HANG_UP: i16 = libc::POLLHUP;
+            pub(super) const INVALID: i16 = libc::POLLNVAL;
+        }
+    }
+
+    cfg_if::cfg_if! {
+        if #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "openbsd"))] {
+            pub(super) const RESOLUTION: Duration = Duration::from_nanos(1);
+            pub(super) const CALLS: &[&str] = &["ppoll"];
+
+            pub(super) fn poll(entries: &mut [PollFd], timeout: Option<Duration>) -> io::Result<usize> {
+                let timeout = timeout.map(time::timespec).map(|t| libc::timespec { tv_sec: t.tv_sec as _, tv_nsec: t.tv_nsec as _ });
+                let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+                // SAFETY: `entries` is a valid array of its length for the whole call, and the kernel writes only
+                // `revents` of its entries; `timeout` is null or points to a timespec alive until the call returns; a null
+                // signal mask leaves the mask alone.
+                let found = unsafe {
+                    libc::ppoll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, timeout, std::ptr::null())
+                };
+                usize::try_from(found).map_err(|_| io::Error::last_os_error())
+            }
+        } else {
+            pub(super) const RESOLUTION: Duration = Duration::from_millis(1);
+            pub(super) const CALLS: &[&str] = &["poll"];
+
+            pub(super) fn poll(entries: &mut [PollFd], timeout: Option<Duration>) -> io::Result<usize> {
+                // SAFETY: `entries` is a valid array of its length for the whole call, and the kernel writes only
+                // `revents` of its entries.
+                let found = unsafe {
+                    libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, time::millis(timeout))
+                };
+                usize::try_from(found).map_err(|_| io::Error::last_os_error())
+            }
+        }
+    }
+}
+
+#[cfg(windows)]
+mod sys {
+    use super::*;
+    use windows_sys::Win32::Networking::WinSock;
+
+    pub(super) use WinSock::WSAPOLLFD as PollFd;
+
+    pub(super) const READABLE: i16 = WinSock::POLLRDNORM | WinSock::POLLRDBAND;
+    pub(super) const WRITABLE: i16 = WinSock::POLLWRNORM;
+    pub(super) const PRIORITY: i16 = 0; // (e)
+    pub(super) const RDHUP: i16 = 0;
+    pub(super) const ERROR: i16 = WinSock::POLLERR;
+    pub(super) const HANG_UP: i16 = WinSock::POLLHUP;
+    pub(super) const INVALID: i16 = WinSock::POLLNVAL;
+    pub(super) const RESOLUTION: Duration = Duration::from_millis(1);
+    pub(super) const CALLS: &[&str] = &["WSAPoll"];
+
+    pub(super) fn poll(entries: &mut [PollFd], timeout: Option<Duration>) -> io::Result<usize> {
+        if entries.is_empty() {
+            // WSAPoll calls an empty array invalid; the contract says an empty set honours the timeout.
+            match timeout {
+                Some(timeout) => std::thread::sleep(timeout),
+                None => loop {
+                    std::thread::park();
+                },
+            }
+            return Ok(0);
+        }
+        // SAFETY: `entries` is a valid array of its length for the whole call, and Winsock writes only `revents`.
+        let found = unsafe { WinSock::WSAPoll(entries.as_mut_ptr(), entries.len() as u32, time::millis(timeout)) };
+        // SAFETY: reads the calling thread's last Winsock error; it has no precondition.
+        usize::try_from(found).map_err(|_| io::Error::from_raw_os_error(unsafe { WinSock::WSAGetLastError() }))
+    }
+}

@@ -1,0 +1,291 @@
+//! Every mechanism by name: those of this host, those it lacks and why, and yours.
+//!
+//! To add a mechanism, write its file, and add its `mod` line in `lib.rs` and its entry in [`Registry::builtin`].
+//! The conformance suite, the benches, `pollmark backends` and `pollmark compare` then include it by themselves.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use crate::poller::{Capabilities, Poller};
+
+/// The environment variable that overrides the choice wherever a program asks for the default.
+pub const BACKEND_VARIABLE: &str = "POLLMARK_BACKEND";
+
+/// A list of mechanisms, in order of preference: a value, which you may extend.
+///
+/// ```
+/// use pollmark_backends::Registry;
+/// for entry in Registry::builtin().entries() {
+///     match entry.probe() {
+///         Ok(capabilities) => println!("{}: {}", entry.name(), capabilities.growth),
+///         Err(unavailable) => println!("{}: {unavailable}", entry.name()),
+///     }
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Registry {
+    entries: Vec<Entry>,
+}
+
+impl Registry {
+    /// The mechanisms pollmark brings, available here or not, the preferred first.
+    pub fn builtin() -> Registry {
+        use Builtin::*;
+        let kqueue = "is a mechanism of macOS and the BSDs";
+        Registry {
+            entries: vec![
+                Entry::builtin(
+                    "epoll",
+                    "a list kept by the kernel; Linux",
+                    Epoll,
+                    cfg!(linux_like),
+                    "is a mechanism of Linux",
+                ),
+                Entry::builtin("kqueue", "a queue of filters; macOS and the BSDs", Kqueue, cfg!(kqueue_like), kqueue),
+                Entry::builtin("poll", "an array of descriptors, scanned on every call", Poll, true, ""),
+            ],
+        }
+    }
+
+    /// This registry and one mechanism more, yours. `open` runs on the thread that will wait.
+    ///
+    /// A poller from elsewhere is a first-class row everywhere, but reached through a `Box<dyn Poller>`: one indirect
+    /// call per wait and per change, none per event. An entry of the same name is replaced.
+    ///
+    /// ```
+    /// # use pollmark_backends::{Poller, Registry};
+    /// let registry = Registry::builtin().with("mine", || {
+    ///     Ok(Box::new(pollmark_backends::poll::Poll::open()?) as Box<dyn Poller>)
+    /// });
+    /// assert!(registry.get("mine").is_ok());
+    /// ```
+    #[must_use]
+    pub fn with<F>(mut self, name: impl Into<String>, open: F) -> Registry
+    where
+        F: Fn() -> io::Result<Box<dyn Poller>> + Send + Sync + 'static,
+    {
+        let name = name.into();
+        self.entries.retain(|entry| entry.name != name);
+        self.entries.push(Entry {
+            name: name.into(),
+            summary: "registered by this program",
+            kind: Kind::Custom(Arc::new(open)),
+        });
+        self
+    }
+
+    /// All entries, available or not.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
+    /// The entry called `name`.
+    ///
+    /// # Errors
+    /// [`UnknownBackend`], which lists the names there are.
+    pub fn get(&self, name: &str) -> Result<&Entry, UnknownBackend> {
+        self.entries.iter().find(|entry| entry.name == name).ok_or_else(|| UnknownBackend {
+            name: name.to_owned(),
+            known: self
+                .entries
+                .iter()
+                .filter(|entry| entry.probe().is_ok())
+                .map(|entry| entry.name.to_string())
+                .collect(),
+        })
+    }
+
+    /// The default: what `POLLMARK_BACKEND` names, else the first entry available here.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the variable names no entry; `Unsupported` if that entry, or every entry, is unavailable.
+    pub fn default_entry(&self) -> io::Result<&Entry> {
+        match std::env::var(BACKEND_VARIABLE) {
+            Ok(name) => {
+                let invalid =
+                    |error| io::Error::new(io::ErrorKind::InvalidInput, format!("{BACKEND_VARIABLE}: {error}"));
+                let entry = self.get(&name).map_err(invalid)?;
+                entry.probe().map_err(|why| io::Error::new(io::ErrorKind::Unsupported, format!("{name}: {why}")))?;
+                Ok(entry)
+            }
+            Err(_) => self.entries.iter().find(|entry| entry.probe().is_ok()).ok_or_else(|| {
+                io::Error::new(io::ErrorKind::Unsupported, "no readiness mechanism is available on this host")
+            }),
+        }
+    }
+}
+
+impl Default for Registry {
+    fn default() -> Registry {
+        Registry::builtin()
+    }
+}
+
+/// One mechanism of a [`Registry`].
+#[derive(Clone)]
+pub struct Entry {
+    name: Cow<'static, str>,
+    summary: &'static str,
+    kind: Kind,
+}
+
+type Open = dyn Fn() -> io::Result<Box<dyn Poller>> + Send + Sync;
+
+#[derive(Clone)]
+enum Kind {
+    Builtin(Builtin),
+    Absent(&'static str),
+    Custom(Arc<Open>),
+}
+
+#[derive(Clone, Copy)]
+enum Builtin {
+    Poll,
+    Epoll,
+    Kqueue,
+}
+
+impl Entry {
+    fn builtin(name: &'static str, summary: &'static str, which: Builtin, here: bool, absent: &'static str) -> Entry {
+        let kind = if here { Kind::Builtin(which) } else { Kind::Absent(absent) };
+        Entry { name: Cow::Borrowed(name), summary, kind }
+    }
+
+    /// The name it is chosen by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it is, in a line.
+    pub fn summary(&self) -> &str {
+        self.summary
+    }
+
+    /// Opens the poller once and closes it again: what it can do here, or why it cannot be had.
+    ///
+    /// # Errors
+    /// [`Unavailable`], with the reason.
+    pub fn probe(&self) -> Result<Capabilities, Unavailable> {
+        match &self.kind {
+            Kind::Absent(absent) => Err(Unavailable(format!("not on this system: it {absent}"))),
+            _ => match self.open() {
+                Ok(poller) => Ok(poller.capabilities()),
+                Err(error) => Err(Unavailable(format!("cannot be opened here: {error}"))),
+            },
+        }
+    }
+
+    /// Opens the poller for use through dynamic dispatch.
+    ///
+    /// # Errors
+    /// `Unsupported` where the system lacks the mechanism, else what opening it gave.
+    pub fn open(&self) -> io::Result<Box<dyn Poller>> {
+        self.visit(Boxed)?
+    }
+
+    /// Hands `visitor` a factory of the poller's own type, so that a loop over it is dispatched statically.
+    ///
+    /// # Errors
+    /// `Unsupported` where the system lacks the mechanism; the visitor does not run.
+    pub fn visit<V: Visitor>(&self, visitor: V) -> io::Result<V::Output> {
+        let builtin = match &self.kind {
+            Kind::Builtin(builtin) => *builtin,
+            Kind::Absent(absent) => {
+                let why = format!("{} is not on this system: it {absent}", self.name);
+                return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+            }
+            Kind::Custom(open) => {
+                let open = Arc::clone(open);
+                return Ok(visitor.visit(move || open()));
+            }
+        };
+        Ok(match builtin {
+            Builtin::Poll => visitor.visit(crate::poll::Poll::open),
+            #[cfg(linux_like)]
+            Builtin::Epoll => visitor.visit(crate::epoll::Epoll::open),
+            #[allow(unreachable_patterns, reason = "everything may be here")]
+            _ => unreachable!("entered as absent above"),
+        })
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Entry({})", self.name)
+    }
+}
+
+/// Receives a factory of a concrete poller: the way from a name chosen at run time to a loop compiled for one mechanism.
+pub trait Visitor {
+    /// What the visit yields.
+    type Output;
+
+    /// Called once, with a factory to be run on the thread that will wait.
+    fn visit<P, F>(self, open: F) -> Self::Output
+    where
+        P: Poller + 'static,
+        F: Fn() -> io::Result<P> + Clone + Send + Sync + 'static;
+}
+
+struct Boxed;
+
+impl Visitor for Boxed {
+    type Output = io::Result<Box<dyn Poller>>;
+
+    fn visit<P, F>(self, open: F) -> Self::Output
+    where
+        P: Poller + 'static,
+        F: Fn() -> io::Result<P> + Clone + Send + Sync + 'static,
+    {
+        Ok(Box::new(open()?))
+    }
+}
+
+/// Why a mechanism cannot be had on this host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unavailable(String);
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unavailable {}
+
+/// A name no entry has.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UnknownBackend {
+    name: String,
+    known: Vec<String>,
+}
+
+impl fmt::Display for UnknownBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there is no backend called {:?}; available here: {}", self.name, self.known.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownBackend {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_names_there_are() {
+        let error = Registry::builtin().get("eqoll").expect_err("no such backend");
+        assert!(error.to_string().contains("eqoll") && error.to_string().contains("poll"), "{error}");
+    }
+
+    #[test]
+    fn a_mechanism_of_another_system_says_so() {
+        for entry in Registry::builtin().entries().filter(|entry| matches!(entry.kind, Kind::Absent(_))) {
+            let why = entry.probe().expect_err("absent").to_string();
+            assert!(why.contains("not on this system"), "{why}");
+            assert_eq!(entry.open().err().expect("absent").kind(), io::ErrorKind::Unsupported);
+        }
+    }
+}
