@@ -247,6 +247,13 @@ impl Visitor for Boxed {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Unavailable(String);
 
+impl Unavailable {
+    /// An unavailability for the given reason, a clause that follows "it is unavailable: ".
+    pub fn because(reason: impl Into<String>) -> Unavailable {
+        Unavailable(reason.into())
+    }
+}
+
 impl fmt::Display for Unavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

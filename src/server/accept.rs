@@ -1,0 +1,177 @@
+//! Taking connections on: how many at a time, and what to do when descriptors run out.
+//!
+//! A listener whose queue is not emptied stays readable. A loop that cannot accept, for want of a descriptor, and
+//! goes back to wait would spin. So one descriptor is held in reserve: given up, it lets the connection in, to be
+//! closed at once, which the peer sees; after libev's and libuv's remedy. If even that fails, the listeners rest.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use pollmark_backends::{AsSource, Interest, OwnedSource, Poller, Token, Trigger};
+
+use super::readiness::Loop;
+use super::slots::Slot;
+use super::{Net, Observer};
+use crate::protocol::Protocol;
+
+/// The loop's part that accepts.
+pub(super) struct Acceptor {
+    pub(super) listeners: Vec<Token>,
+    spare: Option<OwnedSource>,
+    paused_until: Option<Instant>,
+    overloaded: bool,
+}
+
+impl Acceptor {
+    pub(super) fn new() -> Acceptor {
+        Acceptor { listeners: Vec::new(), spare: reserve(), paused_until: None, overloaded: false }
+    }
+
+    #[inline]
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused_until.is_some()
+    }
+
+    pub(super) fn sleep(&self, now: Instant) -> Option<Duration> {
+        self.paused_until.map(|until| until.saturating_duration_since(now))
+    }
+
+    pub(super) fn pause_is_over(&self, now: Instant) -> bool {
+        self.paused_until.is_some_and(|until| until <= now)
+    }
+}
+
+impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
+    /// Empties the listener's queue, as far as the budget goes.
+    #[cold]
+    pub(super) fn accept(&mut self, listener: Token) {
+        let mut budget = self.config.accept_budget.max(1);
+        let full = budget;
+        while budget > 0 {
+            budget -= 1;
+            let Some(Slot { source: Some(source), .. }) = self.slots.get(listener) else { return };
+            self.stats.accept_calls += 1;
+            match self.net.accept(source.as_source(), true) {
+                Ok((source, peer)) => {
+                    let most = self.config.max_connections.unwrap_or(usize::MAX);
+                    if self.slots.connections() >= most {
+                        self.overload("the limit of connections is reached", None);
+                        self.stats.refused += 1;
+                        drop(source);
+                        continue;
+                    }
+                    if cfg!(not(linux_like)) && self.config.nodelay {
+                        self.stats.other_calls += 1;
+                        let _ = socket2::SockRef::from(&source).set_tcp_nodelay(true);
+                    }
+                    self.acceptor.overloaded = false;
+                    tracing::debug!(%peer, "accepted");
+                    self.open(source, &peer);
+                }
+                Err(error) => match Trouble::of(&error) {
+                    Trouble::Empty => {
+                        self.stats.spurious += u64::from(budget + 1 == full);
+                        return;
+                    }
+                    Trouble::OfThisConnection => {}
+                    Trouble::Exhausted => {
+                        self.overload("descriptors or memory have run out", Some(&error));
+                        if !self.shed(listener) {
+                            return self.pause_accepting();
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    /// Lets one connection in on the spare descriptor, and closes it. Says whether that worked.
+    fn shed(&mut self, listener: Token) -> bool {
+        let Some(spare) = self.acceptor.spare.take() else { return false };
+        drop(spare);
+        self.stats.other_calls += 2;
+        let mut shed = false;
+        if let Some(Slot { source: Some(source), .. }) = self.slots.get(listener) {
+            self.stats.accept_calls += 1;
+            if let Ok((refused, _)) = self.net.accept(source.as_source(), true) {
+                drop(refused);
+                self.stats.refused += 1;
+                shed = true;
+            }
+        }
+        self.acceptor.spare = reserve();
+        shed && self.acceptor.spare.is_some()
+    }
+
+    fn pause_accepting(&mut self) {
+        let now = self.host.turn.now();
+        self.acceptor.paused_until = Some(now + self.config.accept_pause);
+        self.watch_listeners(Interest::EMPTY);
+    }
+
+    /// Called when a connection has gone, and when the pause is over.
+    pub(super) fn resume_accepting(&mut self) {
+        if self.acceptor.spare.is_none() {
+            self.stats.other_calls += 1;
+            self.acceptor.spare = reserve();
+        }
+        if self.acceptor.paused_until.take().is_some() {
+            self.watch_listeners(Interest::READABLE);
+        }
+    }
+
+    fn watch_listeners(&mut self, interest: Interest) {
+        for at in 0..self.acceptor.listeners.len() {
+            let token = self.acceptor.listeners[at];
+            if let Some(Slot { source: Some(source), .. }) = self.slots.get(token) {
+                if let Err(error) = self.poller.modify(source.as_source(), token, interest, Trigger::Level) {
+                    tracing::warn!(%error, "cannot change the listener's registration");
+                }
+            }
+        }
+    }
+
+    /// Says it once, not once for each connection turned away.
+    fn overload(&mut self, what: &str, error: Option<&io::Error>) {
+        if !self.acceptor.overloaded {
+            self.acceptor.overloaded = true;
+            let error = error.map(tracing::field::display);
+            tracing::debug!(open = self.slots.connections(), error, "overload: {what}; refusing connections");
+        }
+    }
+}
+
+/// What a failed accept(2) means.
+pub(super) enum Trouble {
+    /// The queue is empty.
+    Empty,
+    /// The connection died in the queue, or a signal came: try the next.
+    OfThisConnection,
+    /// No descriptor, no memory, or something unheard of: trying again at once would spin.
+    Exhausted,
+}
+
+impl Trouble {
+    pub(super) fn of(error: &io::Error) -> Trouble {
+        use io::ErrorKind::*;
+        use rustix::io::Errno;
+        match error.kind() {
+            WouldBlock => Trouble::Empty,
+            Interrupted | ConnectionAborted | ConnectionReset | NetworkDown | NetworkUnreachable | HostUnreachable
+            | PermissionDenied => Trouble::OfThisConnection,
+            // accept(2) on Linux passes on errors already pending on the new socket, and says to treat them so.
+            _ => match error.raw_os_error().map(Errno::from_raw_os_error) {
+                Some(Errno::NOPROTOOPT | Errno::OPNOTSUPP | Errno::HOSTDOWN) => Trouble::OfThisConnection,
+                #[cfg(unix)]
+                Some(Errno::PROTO) => Trouble::OfThisConnection,
+                _ => Trouble::Exhausted,
+            },
+        }
+    }
+}
+
+/// A descriptor to give up when the last one is gone: an unbound socket, which both kinds of system have.
+fn reserve() -> Option<OwnedSource> {
+    use socket2::{Domain, Socket, Type};
+    Socket::new(Domain::IPV4, Type::DGRAM, None).ok().map(OwnedSource::from)
+}

@@ -1,0 +1,61 @@
+//! Who watches a loop: a type parameter, so that not watching costs nothing.
+
+use pollmark_backends::Token;
+
+use crate::protocol::Peer;
+
+/// Told of everything a readiness loop does, as it does it. Every method is empty by default, and `()` observes nothing.
+pub trait Observer: Send + 'static {
+    /// A wait returned `events` events.
+    fn waited(&mut self, events: usize) {
+        let _ = events;
+    }
+
+    /// A connection was taken on.
+    fn accepted(&mut self, connection: Token, peer: &Peer) {
+        let _ = (connection, peer);
+    }
+
+    /// `bytes` were received; 0 is the end of the stream.
+    fn read(&mut self, connection: Token, bytes: usize) {
+        let _ = (connection, bytes);
+    }
+
+    /// The kernel took `bytes` of the `offered`.
+    fn wrote(&mut self, connection: Token, bytes: usize, offered: usize) {
+        let _ = (connection, bytes, offered);
+    }
+
+    /// The connection is gone.
+    fn closed(&mut self, connection: Token) {
+        let _ = connection;
+    }
+}
+
+impl Observer for () {}
+
+/// Writes each read, write and wait to `tracing` at trace level.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trace;
+
+impl Observer for Trace {
+    fn waited(&mut self, events: usize) {
+        tracing::trace!(events, "waited");
+    }
+
+    fn accepted(&mut self, connection: Token, peer: &Peer) {
+        tracing::trace!(?connection, %peer, "accepted");
+    }
+
+    fn read(&mut self, connection: Token, bytes: usize) {
+        tracing::trace!(?connection, bytes, "read");
+    }
+
+    fn wrote(&mut self, connection: Token, bytes: usize, offered: usize) {
+        tracing::trace!(?connection, bytes, offered, "wrote");
+    }
+
+    fn closed(&mut self, connection: Token) {
+        tracing::trace!(?connection, "closed");
+    }
+}
