@@ -1,1 +1,38 @@
-//! Placeholder while the seam is being written.
+//! Which readiness mechanism should this server use, on this machine, under this load, and why?
+//!
+//! pollmark answers with evidence a stranger can check. It is a library of pollers behind one trait
+//! ([`pollmark_backends`]), a server that runs on any of them ([`server`]), and a barometer that measures them.
+//!
+//! | idea | where |
+//! |---|---|
+//! | the pollers: select, poll, epoll, kqueue, `polling` | [`pollmark_backends`] |
+//! | what a server says, without I/O | [`protocol`] |
+//! | a connection, without I/O | [`conn`] |
+//! | the server and its drivers | [`server`] |
+//! | everything measurable, by name | [`mechanism`] |
+//!
+//! A server on the mechanism of your choice is five lines:
+//!
+//! ```no_run
+//! use pollmark::{mechanism::Mechanism, protocol::Echo, server::Config};
+//! use pollmark_backends::Registry;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let registry = Registry::builtin();
+//! let epoll = Mechanism::parse(&registry, "epoll")?;
+//! let server = epoll.bind(&registry, Config::listen("127.0.0.1:7000".parse()?), Echo)?;
+//! println!("listening on {}", server.addresses()[0]);
+//! server.run()?;
+//! # Ok(())
+//! # }
+//! ```
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod conn;
+pub mod mechanism;
+pub mod protocol;
+pub mod server;
+
+pub use pollmark_backends as backends;

@@ -74,15 +74,14 @@ impl Mechanism {
     pub fn choose(registry: &Registry) -> io::Result<Mechanism> {
         let Ok(name) = std::env::var(BACKEND_VARIABLE) else {
             let available = Mechanism::all(registry).into_iter().find(|one| one.probe(registry).is_ok());
-            return available.ok_or_else(|| {
-                io::Error::new(io::ErrorKind::Unsupported, "no mechanism is available on this host")
-            });
+            return available
+                .ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, "no mechanism is available on this host"));
         };
         let mechanism = Mechanism::parse(registry, &name)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, format!("{BACKEND_VARIABLE}: {error}")))?;
-        mechanism.probe(registry).map_err(|why| {
-            io::Error::new(io::ErrorKind::Unsupported, format!("{BACKEND_VARIABLE}={name}: {why}"))
-        })?;
+        mechanism
+            .probe(registry)
+            .map_err(|why| io::Error::new(io::ErrorKind::Unsupported, format!("{BACKEND_VARIABLE}={name}: {why}")))?;
         Ok(mechanism)
     }
 
@@ -127,12 +126,7 @@ impl Mechanism {
     ///
     /// # Errors
     /// `Unsupported` if the mechanism is unavailable here; otherwise what binding gives.
-    pub fn bind<Q: Protocol>(
-        &self,
-        registry: &Registry,
-        config: Config,
-        protocol: Q,
-    ) -> io::Result<Box<dyn Server>> {
+    pub fn bind<Q: Protocol>(&self, registry: &Registry, config: Config, protocol: Q) -> io::Result<Box<dyn Server>> {
         match self.driver {
             Driver::Threads => Ok(Box::new(ThreadServer::bind(config, protocol)?)),
             Driver::Readiness(trigger) => {

@@ -123,10 +123,9 @@ impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
     fn watch_listeners(&mut self, interest: Interest) {
         for at in 0..self.acceptor.listeners.len() {
             let token = self.acceptor.listeners[at];
-            if let Some(Slot { source: Some(source), .. }) = self.slots.get(token) {
-                if let Err(error) = self.poller.modify(source.as_source(), token, interest, Trigger::Level) {
-                    tracing::warn!(%error, "cannot change the listener's registration");
-                }
+            let Some(Slot { source: Some(source), .. }) = self.slots.get(token) else { continue };
+            if let Err(error) = self.poller.modify(source.as_source(), token, interest, Trigger::Level) {
+                tracing::warn!(%error, "cannot change the listener's registration");
             }
         }
     }

@@ -73,11 +73,9 @@ mod tests {
 
     #[test]
     fn what_people_type_is_understood() {
-        for (text, shown) in [
-            ("127.0.0.1:7000", "127.0.0.1:7000"),
-            ("tcp://127.0.0.1:0", "127.0.0.1:0"),
-            ("[::1]:80", "[::1]:80"),
-        ] {
+        for (text, shown) in
+            [("127.0.0.1:7000", "127.0.0.1:7000"), ("tcp://127.0.0.1:0", "127.0.0.1:0"), ("[::1]:80", "[::1]:80")]
+        {
             assert_eq!(text.parse::<Address>().expect(text).to_string(), shown);
         }
     }

@@ -119,7 +119,9 @@ impl Config {
 /// Names the act and the object, and says what to do.
 fn explain(address: &Address, error: io::Error) -> io::Error {
     let advice = match error.kind() {
-        io::ErrorKind::AddrInUse => "another socket listens there; stop it, or choose another port (0 takes a free one)",
+        io::ErrorKind::AddrInUse => {
+            "another socket listens there; stop it, or choose another port (0 takes a free one)"
+        }
         io::ErrorKind::AddrNotAvailable => "this host has no such address; 127.0.0.1 and [::1] are always there",
         io::ErrorKind::PermissionDenied => "ports below 1024 need privilege; choose a higher one",
         _ => return io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")),

@@ -278,9 +278,7 @@ impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
         let before = std::mem::replace(interest, wanted);
         let told = match self.trigger {
             Trigger::Level if before == wanted => Ok(()),
-            Trigger::Level | Trigger::Oneshot => {
-                self.poller.modify(source.as_source(), token, wanted, self.trigger)
-            }
+            Trigger::Level | Trigger::Oneshot => self.poller.modify(source.as_source(), token, wanted, self.trigger),
             Trigger::Edge => {
                 // Registered for both from the start. An edge that came while we did not read is not repeated.
                 if wanted.contains(Interest::READABLE) && !before.contains(Interest::READABLE) {

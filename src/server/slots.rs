@@ -50,12 +50,7 @@ impl<P: Protocol> Slots<P> {
         }
     }
 
-    pub(super) fn insert(
-        &mut self,
-        source: Option<OwnedSource>,
-        interest: Interest,
-        occupant: Occupant<P>,
-    ) -> Token {
+    pub(super) fn insert(&mut self, source: Option<OwnedSource>, interest: Interest, occupant: Occupant<P>) -> Token {
         let token = self.next_token();
         self.connections += usize::from(matches!(occupant, Occupant::Connection(_)));
         match self.free {

@@ -418,6 +418,7 @@ impl<Q: Protocol, N: Net> Guest<Q, N> {
         count(&self.seat.counts.other, 1);
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         // A timeout of 0 would mean none at all.
-        SockRef::from(&self.seat.source).set_read_timeout(left.map(|left| left.max(std::time::Duration::from_millis(1))))
+        SockRef::from(&self.seat.source)
+            .set_read_timeout(left.map(|left| left.max(std::time::Duration::from_millis(1))))
     }
 }
