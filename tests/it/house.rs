@@ -1,0 +1,86 @@
+//! The rules of the house: which part may use which, and where unsafe code may stand.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn sources(under: &str) -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(under);
+    let mut found = Vec::new();
+    let mut folders = vec![root];
+    while let Some(path) = folders.pop() {
+        if path.is_dir() {
+            folders.extend(fs::read_dir(&path).expect("readable").map(|entry| entry.expect("an entry").path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).expect("text");
+            found.push((path, text));
+        }
+    }
+    found
+}
+
+/// The lines of `under` that are code and mention one of `words`.
+fn mentions(under: &str, words: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (path, text) in sources(under) {
+        for (at, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            if words.iter().any(|word| code.contains(word)) {
+                found.push(format!("{}:{}: {}", path.display(), at + 1, line.trim()));
+            }
+        }
+    }
+    found
+}
+
+fn forbid(under: &str, words: &[&str], rule: &str) {
+    assert!(!sources(under).is_empty(), "{under} has moved: this test no longer holds anything");
+    let found = mentions(under, words);
+    assert!(found.is_empty(), "{rule}:\n{}", found.join("\n"));
+}
+
+#[test]
+fn nothing_points_back_up() {
+    forbid("backends/src", &["pollmark::", "TcpServer", "crate::server"], "a backend knows no connection");
+    forbid("src/protocol", &["crate::server", "std::net::Tcp", "Source<", "Poller"], "a protocol knows no descriptor");
+    forbid("src/conn.rs", &["crate::server", "std::net", "Source<", "Poller"], "a connection knows no descriptor");
+    let above = ["crate::mechanism", "crate::measure", "crate::report", "crate::workload", "crate::cli"];
+    forbid("src/server", &above, "a server knows nothing of being measured");
+}
+
+#[test]
+fn the_readiness_loop_names_no_mechanism() {
+    let names = ["epoll", "Epoll", "kqueue", "Kqueue", "poll::", "select", "Select", "polling"];
+    for file in ["readiness", "accept", "slots", "wheel"] {
+        forbid(&format!("src/server/{file}.rs"), &names, "the driver asks capabilities, never names");
+    }
+}
+
+#[test]
+fn every_file_says_in_its_first_line_what_it_is() {
+    for folder in ["src", "backends/src", "tests", "examples", "benches"] {
+        for (path, text) in sources(folder) {
+            assert!(text.starts_with("//! "), "{} does not begin with its idea", path.display());
+        }
+    }
+}
+
+#[test]
+fn unsafe_code_stands_in_the_backends_only_and_is_argued_for() {
+    let root = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).expect("lib.rs");
+    assert!(root.contains("#![forbid(unsafe_code)]"));
+    for (path, text) in sources("backends/src") {
+        let blocks =
+            text.lines().filter(|line| !line.trim_start().starts_with("//") && line.contains("unsafe {")).count();
+        let arguments = text.lines().filter(|line| line.contains("SAFETY:")).count();
+        assert!(arguments >= blocks, "{}: {blocks} unsafe blocks, {arguments} arguments", path.display());
+    }
+}
+
+#[test]
+fn platforms_are_listed_in_one_place_per_crate() {
+    for folder in ["src", "backends/src"] {
+        let found = mentions(folder, &["any(target_os"]);
+        let found = found.iter().filter(|line| !line.contains("poll.rs")).collect::<Vec<_>>();
+        assert!(found.is_empty(), "name the group in build.rs instead:\n{found:#?}");
+    }
+}
