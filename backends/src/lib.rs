@@ -26,6 +26,8 @@ mod waker;
 #[cfg(linux_like)]
 pub mod epoll;
 pub mod poll;
+pub mod polling;
+pub mod select;
 
 pub use event::{
     AsSource, Event, Events, Interest, Iter, OwnedSource, Raw, RawSource, Readiness, Source, Token, Trigger,

@@ -45,6 +45,8 @@ impl Registry {
                 ),
                 Entry::builtin("kqueue", "a queue of filters; macOS and the BSDs", Kqueue, cfg!(kqueue_like), kqueue),
                 Entry::builtin("poll", "an array of descriptors, scanned on every call", Poll, true, ""),
+                Entry::builtin("select", "three sets of numbers, copied on every call", Select, true, ""),
+                Entry::builtin("polling", "the `polling` crate: the platform's own, portable", Polling, true, ""),
             ],
         }
     }
@@ -142,9 +144,11 @@ enum Kind {
 
 #[derive(Clone, Copy)]
 enum Builtin {
+    Select,
     Poll,
     Epoll,
     Kqueue,
+    Polling,
 }
 
 impl Entry {
@@ -202,7 +206,9 @@ impl Entry {
             }
         };
         Ok(match builtin {
+            Builtin::Select => visitor.visit(crate::select::Select::open),
             Builtin::Poll => visitor.visit(crate::poll::Poll::open),
+            Builtin::Polling => visitor.visit(crate::polling::Polling::open),
             #[cfg(linux_like)]
             Builtin::Epoll => visitor.visit(crate::epoll::Epoll::open),
             #[allow(unreachable_patterns, reason = "everything may be here")]
