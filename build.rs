@@ -7,6 +7,8 @@ fn main() {
         ("linux_like", &["linux", "android"][..]),
         // Systems that have accept4(2).
         ("accept4", &["linux", "android", "freebsd", "netbsd", "openbsd", "dragonfly"][..]),
+        // Systems that bind a thread to a CPU.
+        ("affinity", &["linux", "android", "freebsd"][..]),
     ];
     for (name, members) in groups {
         println!("cargo::rustc-check-cfg=cfg({name})");

@@ -10,6 +10,7 @@
 //! | a connection, without I/O | [`conn`] |
 //! | the server and its drivers | [`server`] |
 //! | everything measurable, by name | [`mechanism`] |
+//! | what is done to a server: the load, verified | [`workload`] |
 //!
 //! A server on the mechanism of your choice is five lines:
 //!
@@ -34,5 +35,7 @@ pub mod conn;
 pub mod mechanism;
 pub mod protocol;
 pub mod server;
+pub mod usage;
+pub mod workload;
 
 pub use pollmark_backends as backends;

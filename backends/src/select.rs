@@ -379,10 +379,9 @@ mod sys {
                 }
                 return Ok(0);
             }
-            let timeout = timeout.map(time::micros).map(|timeout| WinSock::TIMEVAL {
-                tv_sec: timeout.tv_sec as i32,
-                tv_usec: timeout.tv_nsec / 1_000,
-            });
+            let timeout = timeout
+                .map(time::micros)
+                .map(|timeout| WinSock::TIMEVAL { tv_sec: timeout.tv_sec as i32, tv_usec: timeout.tv_nsec / 1_000 });
             let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
             let [read, write, except] = self.answer.each_mut().map(|set| match set.is_empty() {
                 true => std::ptr::null_mut(),

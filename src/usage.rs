@@ -1,0 +1,130 @@
+//! What this process has used so far, and may use: CPU time, memory, descriptors, and the CPU it is bound to.
+
+use std::io;
+use std::time::Duration;
+
+/// CPU time of all threads of this process, precise; `None` if the system does not tell.
+pub fn cpu_time() -> Option<Duration> {
+    sys::cpu_time()
+}
+
+/// The same, split into user and system. The kernel samples the split by its tick: an approximation.
+pub fn user_and_system() -> Option<(Duration, Duration)> {
+    sys::user_and_system()
+}
+
+/// Memory that belongs to this process alone, in bytes.
+///
+/// Linux counts pages (`smaps_rollup`); other Unix systems tell the most that was ever resident, which for a process
+/// that only grows is the same. `None` elsewhere.
+pub fn private_memory() -> Option<u64> {
+    sys::private_memory()
+}
+
+/// How many descriptors this process may have open; `None` where there is no such limit.
+pub fn descriptor_limit() -> Option<u64> {
+    sys::descriptor_limit()
+}
+
+/// Raises the limit on descriptors as far as this process may, and returns it.
+pub fn raise_descriptor_limit() -> Option<u64> {
+    sys::raise_descriptor_limit()
+}
+
+/// Binds this thread, and all it will start, to one CPU.
+///
+/// # Errors
+/// `Unsupported` where the system offers no such thing (macOS, OpenBSD, …); else what the kernel said.
+pub fn pin(cpu: usize) -> io::Result<()> {
+    sys::pin(cpu)
+}
+
+cfg_if::cfg_if! {
+    if #[cfg(unix)] {
+        mod sys {
+            use std::io;
+            use std::time::Duration;
+            use nix::sys::resource::{UsageWho, getrusage};
+            use nix::sys::time::TimeValLike;
+            use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+            use rustix::time::{ClockId, clock_gettime};
+
+            pub(super) fn cpu_time() -> Option<Duration> {
+                let time = clock_gettime(ClockId::ProcessCPUTime);
+                Some(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+            }
+
+            pub(super) fn user_and_system() -> Option<(Duration, Duration)> {
+                let used = getrusage(UsageWho::RUSAGE_SELF).ok()?;
+                let micros = |time: nix::sys::time::TimeVal| Duration::from_micros(time.num_microseconds() as u64);
+                Some((micros(used.user_time()), micros(used.system_time())))
+            }
+
+            pub(super) fn private_memory() -> Option<u64> {
+                if cfg!(linux_like) {
+                    let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").ok()?;
+                    let kilobytes = |line: &str| line.split_whitespace().nth(1)?.parse::<u64>().ok();
+                    let private = rollup.lines().filter(|line| line.starts_with("Private_")).filter_map(kilobytes);
+                    return Some(private.sum::<u64>() * 1024);
+                }
+                let unit = if cfg!(target_vendor = "apple") { 1 } else { 1024 };
+                Some(getrusage(UsageWho::RUSAGE_SELF).ok()?.max_rss() as u64 * unit)
+            }
+
+            pub(super) fn descriptor_limit() -> Option<u64> {
+                getrlimit(Resource::Nofile).current
+            }
+
+            pub(super) fn raise_descriptor_limit() -> Option<u64> {
+                let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+                // Darwin calls "unlimited" invalid here, and takes at most OPEN_MAX.
+                let highest = if cfg!(target_vendor = "apple") { maximum.min(Some(10_240)).or(Some(10_240)) } else { maximum };
+                let _ = setrlimit(Resource::Nofile, Rlimit { current: highest, maximum });
+                descriptor_limit()
+            }
+
+            pub(super) fn pin(cpu: usize) -> io::Result<()> {
+                #[cfg(affinity)]
+                {
+                    let mut set = rustix::thread::CpuSet::new();
+                    set.set(cpu);
+                    Ok(rustix::thread::sched_setaffinity(None, &set)?)
+                }
+                #[cfg(not(affinity))]
+                {
+                    let _ = cpu;
+                    Err(io::Error::new(io::ErrorKind::Unsupported, "this system binds no process to a CPU"))
+                }
+            }
+        }
+    } else {
+        mod sys {
+            use std::io;
+            use std::time::Duration;
+
+            pub(super) fn cpu_time() -> Option<Duration> {
+                cpu_time::ProcessTime::try_now().ok().map(|now| now.as_duration())
+            }
+
+            pub(super) fn user_and_system() -> Option<(Duration, Duration)> {
+                None
+            }
+
+            pub(super) fn private_memory() -> Option<u64> {
+                None
+            }
+
+            pub(super) fn descriptor_limit() -> Option<u64> {
+                None
+            }
+
+            pub(super) fn raise_descriptor_limit() -> Option<u64> {
+                None
+            }
+
+            pub(super) fn pin(_cpu: usize) -> io::Result<()> {
+                Err(io::Error::new(io::ErrorKind::Unsupported, "pinning is not done on this system"))
+            }
+        }
+    }
+}
