@@ -55,7 +55,7 @@ enum Phase {
 impl<P: Protocol> Connection<P> {
     /// Begins a connection. `id` is its name among the driver's; the same is passed to every later call.
     pub fn open(host: &mut Host<P>, id: Token, peer: &Peer) -> Connection<P> {
-        let session = host.protocol.open(peer, &mut Context::new(&mut host.turn, id));
+        let session = host.protocol.open(peer, &mut Context::new(&mut host.turn, id, &[]));
         let mut connection = Connection { session, cold: None, phase: Phase::Open };
         connection.obey(host);
         connection
@@ -64,25 +64,33 @@ impl<P: Protocol> Connection<P> {
     /// Bytes arrived. Ignored once the connection is closing.
     #[inline]
     pub fn receive(&mut self, host: &mut Host<P>, id: Token, bytes: &[u8]) {
-        if !self.reads() {
-            return;
+        if self.is_quiet() {
+            self.receive_quietly(host, id, bytes);
+            host.turn.gather(bytes);
+        } else if self.reads() {
+            self.receive_more(host, id, bytes);
         }
-        if self.has_input() {
-            return self.receive_more(host, id, bytes);
-        }
-        let mut context = Context::new(&mut host.turn, id);
+    }
+
+    /// Bytes arrived at a connection that [is quiet](Connection::is_quiet). Says whether, but for what is now to be sent,
+    /// it still is, and nothing else was asked for. The caller sends, or gathers, what the turn returns of `bytes`.
+    #[inline(always)]
+    pub(crate) fn receive_quietly(&mut self, host: &mut Host<P>, id: Token, bytes: &[u8]) -> bool {
+        let mut context = Context::new(&mut host.turn, id, bytes);
         let consumed = host.protocol.received(&mut self.session, bytes, &mut context);
-        if consumed < bytes.len() {
-            self.keep(&bytes[consumed..]);
+        if consumed >= bytes.len() && !host.turn.asked {
+            return true;
         }
+        self.keep(bytes, consumed);
         self.obey(host);
+        false
     }
 
     /// The peer will send no more.
     pub fn eof(&mut self, host: &mut Host<P>, id: Token) {
         if self.reads() {
             self.phase = Phase::HalfClosed;
-            host.protocol.eof(&mut self.session, &mut Context::new(&mut host.turn, id));
+            host.protocol.eof(&mut self.session, &mut Context::new(&mut host.turn, id, &[]));
             self.obey(host);
         }
     }
@@ -90,7 +98,7 @@ impl<P: Protocol> Connection<P> {
     /// The deadline the protocol set has passed.
     pub fn due(&mut self, host: &mut Host<P>, id: Token) {
         if matches!(self.phase, Phase::Open | Phase::HalfClosed) {
-            host.protocol.due(&mut self.session, &mut Context::new(&mut host.turn, id));
+            host.protocol.due(&mut self.session, &mut Context::new(&mut host.turn, id, &[]));
             self.obey(host);
         }
     }
@@ -172,9 +180,10 @@ impl<P: Protocol> Connection<P> {
         self.phase == Phase::Aborted
     }
 
-    #[inline]
-    fn has_input(&self) -> bool {
-        self.cold.as_ref().is_some_and(|cold| !cold.input.is_empty())
+    /// Whether it is open, owes nothing and holds nothing: the state of nearly every connection, nearly always.
+    #[inline(always)]
+    pub fn is_quiet(&self) -> bool {
+        self.cold.is_none() && self.phase == Phase::Open
     }
 
     #[cold]
@@ -182,8 +191,9 @@ impl<P: Protocol> Connection<P> {
         // Taken out, because the protocol borrows the bytes while the connection changes.
         let mut input = std::mem::take(&mut self.cold().input);
         input.extend_from_slice(bytes);
-        let mut context = Context::new(&mut host.turn, id);
+        let mut context = Context::new(&mut host.turn, id, &input);
         let consumed = host.protocol.received(&mut self.session, &input, &mut context);
+        host.turn.gather(&input);
         input.drain(..consumed.min(input.len()));
         self.cold().input = input;
         self.release();
@@ -191,8 +201,10 @@ impl<P: Protocol> Connection<P> {
     }
 
     #[cold]
-    fn keep(&mut self, bytes: &[u8]) {
-        self.cold().input.extend_from_slice(bytes);
+    fn keep(&mut self, bytes: &[u8], consumed: usize) {
+        if let Some(rest) = bytes.get(consumed..).filter(|rest| !rest.is_empty()) {
+            self.cold().input.extend_from_slice(rest);
+        }
     }
 
     fn cold(&mut self) -> &mut Cold {
@@ -206,7 +218,7 @@ impl<P: Protocol> Connection<P> {
         }
     }
 
-    #[inline]
+    #[cold]
     fn obey(&mut self, host: &mut Host<P>) {
         match std::mem::take(&mut host.turn.wish) {
             Wish::GoOn => {}

@@ -551,6 +551,15 @@ impl Iterator for Iter<'_> {
         }
     }
 
+    /// Asks once per batch, not once per event, whose records these are. `for_each` comes here.
+    #[inline]
+    fn fold<B, F: FnMut(B, Event) -> B>(self, start: B, mut each: F) -> B {
+        match self.0 {
+            Records::Kernel(records) => records.fold(start, |state, record| each(state, translate(record))),
+            Records::Pushed(records) => records.fold(start, |state, event| each(state, *event)),
+        }
+    }
+
     #[inline]
     fn size_hint(&self) -> (usize, Option<usize>) {
         match &self.0 {

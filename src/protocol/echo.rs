@@ -13,7 +13,7 @@ impl Protocol for Echo {
 
     #[inline]
     fn received(&mut self, _session: &mut (), input: &[u8], cx: &mut Context<'_>) -> usize {
-        cx.send(input);
+        cx.send_input(input.len());
         input.len()
     }
 }

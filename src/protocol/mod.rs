@@ -94,6 +94,10 @@ impl fmt::Display for Peer {
 pub struct Turn {
     pub(crate) output: Vec<u8>,
     pub(crate) sent: usize,
+    /// So many bytes at the beginning of the input are to be sent before `output`, from where they lie.
+    pub(crate) returned: usize,
+    /// Anything but sending was asked for: the one question the common case has to put.
+    pub(crate) asked: bool,
     pub(crate) wish: Wish,
     pub(crate) deadline: Option<Option<Instant>>,
     pub(crate) mail: Vec<(Token, Arc<[u8]>)>,
@@ -104,6 +108,37 @@ impl Turn {
     /// The clock, read at most once between two calls of [`forget_time`](Turn::forget_time).
     pub(crate) fn now(&mut self) -> Instant {
         *self.now.get_or_insert_with(Instant::now)
+    }
+
+    /// What is to be sent now: from where it lies in `input`, or gathered, if there is more than that.
+    #[inline(always)]
+    pub(crate) fn answer<'a>(&'a mut self, input: &'a [u8]) -> &'a [u8] {
+        if self.output.is_empty() {
+            return &input[..self.returned];
+        }
+        self.gather(input);
+        &self.output
+    }
+
+    /// The first `count` bytes of the [`answer`](Turn::answer) are gone, or the whole of it.
+    #[inline(always)]
+    pub(crate) fn answered(&mut self, input: &[u8], count: usize, whole: bool) {
+        if whole {
+            self.returned = 0;
+            self.output.clear();
+        } else {
+            self.gather(input);
+            self.sent = count;
+        }
+    }
+
+    /// Copies what is to be sent from where it lies in `input`, because it cannot stay there.
+    #[inline]
+    pub(crate) fn gather(&mut self, input: &[u8]) {
+        let returned = std::mem::take(&mut self.returned);
+        if returned > 0 {
+            self.output.splice(0..0, input[..returned].iter().copied());
+        }
     }
 
     /// Time has passed: the next [`now`](Turn::now) reads the clock.
@@ -138,6 +173,7 @@ impl<P: Protocol> Host<P> {
 pub struct Context<'a> {
     turn: &'a mut Turn,
     connection: Token,
+    input: &'a [u8],
 }
 
 /// How the connection is to go on.
@@ -151,8 +187,8 @@ pub(crate) enum Wish {
 
 impl<'a> Context<'a> {
     #[inline]
-    pub(crate) fn new(turn: &'a mut Turn, connection: Token) -> Context<'a> {
-        Context { turn, connection }
+    pub(crate) fn new(turn: &'a mut Turn, connection: Token, input: &'a [u8]) -> Context<'a> {
+        Context { turn, connection, input }
     }
 
     /// Names this connection, for [`send_to`](Context::send_to) from another one. The name of a closed connection is
@@ -173,6 +209,22 @@ impl<'a> Context<'a> {
         self.turn.output.extend_from_slice(bytes);
     }
 
+    /// Sends the first `count` bytes of the input back, after all that was sent before: the same as
+    /// [`send`](Context::send) of them, but from where they lie, without a copy, if they come first and the kernel takes
+    /// them at once.
+    ///
+    /// # Panics
+    /// If there is less input.
+    #[inline(always)]
+    pub fn send_input(&mut self, count: usize) {
+        let bytes = &self.input[..count];
+        if self.turn.output.is_empty() && self.turn.returned == 0 {
+            self.turn.returned = count;
+        } else {
+            self.turn.output.extend_from_slice(bytes);
+        }
+    }
+
     /// Sends shared bytes to another connection of the same loop; dropped if it is gone.
     pub fn send_to(&mut self, connection: Token, bytes: Arc<[u8]>) {
         self.turn.mail.push((connection, bytes));
@@ -180,16 +232,19 @@ impl<'a> Context<'a> {
 
     /// Sends what is owed, then closes. Nothing more is read.
     pub fn close_when_flushed(&mut self) {
+        self.turn.asked = true;
         self.turn.wish = self.turn.wish.max(Wish::CloseWhenFlushed);
     }
 
     /// Closes at once, by a reset; what is owed is lost.
     pub fn abort(&mut self) {
+        self.turn.asked = true;
         self.turn.wish = Wish::Abort;
     }
 
     /// Asks for [`Protocol::due`] once `after` has passed, instead of any deadline set before; `None` takes it back.
     pub fn deadline(&mut self, after: Option<Duration>) {
+        self.turn.asked = true;
         self.turn.deadline = Some(after.map(|after| self.turn.now() + after));
     }
 }

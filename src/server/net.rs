@@ -36,13 +36,13 @@ impl Net for Kernel {
         sys::accept(listener, nonblocking)
     }
 
-    #[inline]
+    #[inline(always)]
     fn recv(&self, source: Source<'_>, buffer: &mut [u8]) -> io::Result<usize> {
         let (received, _) = rustix::net::recv(source, buffer, rustix::net::RecvFlags::empty())?;
         Ok(received)
     }
 
-    #[inline]
+    #[inline(always)]
     fn send(&self, source: Source<'_>, bytes: &[u8]) -> io::Result<usize> {
         Ok(rustix::net::send(source, bytes, sys::SEND)?)
     }

@@ -184,28 +184,100 @@ impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
         sleeps.into_iter().flatten().min()
     }
 
-    #[inline]
+    /// Acts on one event. The common case stands here, in a straight line: a connection that owes nothing has bytes, they
+    /// are answered, and the kernel takes the answer whole. Everything else goes its way through [`serve`](Loop::serve).
+    #[inline(always)]
     fn dispatch(&mut self, event: Event) {
+        let token = event.token();
         // None: the source was closed earlier in this batch.
-        let Some(slot) = self.slots.get(event.token()) else { return };
-        match slot.occupant {
-            Occupant::Connection(_) => {
-                let ready = Ready {
-                    readable: event.readable(),
-                    writable: event.writable(),
-                    to_the_end: event.more_than_bytes(),
-                    announced: true,
-                };
-                self.serve(event.token(), ready);
-            }
-            Occupant::Listener => self.accept(event.token()),
-            Occupant::Waker => self.read_inbox(),
-            Occupant::Vacant { .. } => {}
+        let Some(slot) = self.slots.get(token) else { return };
+        let Slot { source: Some(source), occupant: Occupant::Connection(connection), .. } = slot else {
+            return self.dispatch_other(event);
+        };
+        if !(event.readable() && connection.is_quiet()) {
+            return self.dispatch_other(event);
+        }
+        let source = source.as_source();
+        let buffer = &mut self.buffer[..];
+        self.stats.read_calls += 1;
+        let bytes = match self.net.recv(source, buffer) {
+            Ok(bytes) if bytes > 0 => bytes,
+            ended => return self.nothing_read(token, ended),
+        };
+        self.stats.bytes_in += bytes as u64;
+        self.observer.read(token, bytes);
+        let input = &buffer[..bytes];
+        // A short read has emptied the socket, unless the event told of more than bytes.
+        let emptied = || input.len() < buffer.len() && !event.more_than_bytes();
+        if !connection.receive_quietly(&mut self.host, token, input) {
+            let (bytes, emptied) = (input.len(), emptied());
+            return self.go_on_after_a_read(token, bytes, emptied);
+        }
+        let answer = self.host.turn.answer(input);
+        let mut whole = true;
+        if !answer.is_empty() {
+            self.stats.write_calls += 1;
+            let offered = answer.len();
+            // If it fails, the next attempt will say why.
+            let taken = self.net.send(source, answer).unwrap_or(0);
+            self.stats.bytes_out += taken as u64;
+            self.observer.wrote(token, taken, offered);
+            whole = taken == offered;
+            self.host.turn.answered(input, taken, whole);
+        }
+        if !whole || !emptied() || self.trigger == Trigger::Oneshot {
+            let (bytes, emptied) = (input.len(), emptied());
+            self.go_on_after_a_read(token, bytes, emptied);
         }
     }
 
-    /// Serves one connection: writes what is owed, reads what is there, answers.
-    #[inline]
+    #[cold]
+    fn dispatch_other(&mut self, event: Event) {
+        let token = event.token();
+        match self.slots.get(token).map(|slot| &slot.occupant) {
+            Some(Occupant::Connection(_)) => self.serve(token, Ready::told(event)),
+            Some(Occupant::Listener) => self.accept(token),
+            Some(Occupant::Waker) => self.read_inbox(),
+            Some(Occupant::Vacant { .. }) | None => {}
+        }
+    }
+
+    /// The first read of a turn gave no bytes.
+    #[cold]
+    fn nothing_read(&mut self, token: Token, read: io::Result<usize>) {
+        let Some(Slot { occupant: Occupant::Connection(connection), .. }) = self.slots.get(token) else { return };
+        match read {
+            Ok(_) => {
+                self.observer.read(token, 0);
+                connection.eof(&mut self.host, token);
+                connection.settle(&mut self.host);
+                self.serve(token, Ready { writable: true, ..Ready::default() });
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => {
+                    self.stats.spurious += 1;
+                    self.serve(token, Ready::default());
+                }
+                io::ErrorKind::Interrupted => self.again.push(token),
+                _ => {
+                    lost(token, "recv", &error);
+                    self.close(token);
+                }
+            },
+        }
+    }
+
+    /// Finishes what the straight line began and could not end.
+    #[cold]
+    fn go_on_after_a_read(&mut self, token: Token, bytes: usize, emptied: bool) {
+        let Some(Slot { occupant: Occupant::Connection(connection), .. }) = self.slots.get(token) else { return };
+        self.host.turn.gather(&self.buffer[..bytes]);
+        connection.settle(&mut self.host);
+        self.serve(token, Ready { readable: !emptied, writable: true, to_the_end: true, announced: false });
+    }
+
+    /// Serves one connection: writes what is owed, reads what is there, answers, and arms what is wanted next.
+    #[inline(never)]
     fn serve(&mut self, token: Token, ready: Ready) {
         let Some(Slot { source: Some(source), interest, occupant: Occupant::Connection(connection), .. }) =
             self.slots.get(token)
@@ -258,6 +330,7 @@ impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
         if !alive || connection.finished() || connection.kept() > self.config.max_message {
             return self.close(token);
         }
+        self.host.turn.asked = false;
         let changed = self.trigger == Trigger::Oneshot || *interest != wanted(connection, *interest, &self.config);
         if let Some(deadline) = self.host.take_deadline() {
             self.wheel.set(&mut self.slots, token.slot(), deadline);
@@ -321,6 +394,7 @@ impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
     pub(super) fn close(&mut self, token: Token) {
         self.wheel.set(&mut self.slots, token.slot(), None);
         self.host.take_deadline();
+        self.host.turn.asked = false;
         let Some((Some(source), Occupant::Connection(connection))) = self.slots.remove(token) else { return };
         if connection.aborted() {
             // A reset tells the peer that this is no orderly end.
@@ -404,6 +478,18 @@ struct Ready {
     to_the_end: bool,
     /// An event said so.
     announced: bool,
+}
+
+impl Ready {
+    #[inline]
+    fn told(event: Event) -> Ready {
+        Ready {
+            readable: event.readable(),
+            writable: event.writable(),
+            to_the_end: event.more_than_bytes(),
+            announced: true,
+        }
+    }
 }
 
 /// What the connection wants to be told of next. A reader is paused at the high-water mark and resumed at the low.
