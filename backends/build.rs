@@ -6,6 +6,10 @@ fn main() {
     let groups = [
         ("linux_like", &["linux", "android"][..]),
         ("kqueue_like", &["macos", "ios", "freebsd", "netbsd", "openbsd", "dragonfly"][..]),
+        // Systems that have ppoll(2).
+        ("ppoll", &["linux", "android", "freebsd", "openbsd"][..]),
+        // Systems whose kqueue lacks EVFILT_USER, as far as rustix knows.
+        ("no_user_filter", &["netbsd", "openbsd"][..]),
     ];
     for (name, members) in groups {
         println!("cargo::rustc-check-cfg=cfg({name})");

@@ -226,7 +226,7 @@ mod sys {
     }
 
     cfg_if::cfg_if! {
-        if #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "openbsd"))] {
+        if #[cfg(ppoll)] {
             pub(super) const RESOLUTION: Duration = Duration::from_nanos(1);
             pub(super) const CALLS: &[&str] = &["ppoll"];
 

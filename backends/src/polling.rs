@@ -244,7 +244,7 @@ cfg_if::cfg_if! {
             change: &["epoll_ctl"],
         };
     } else if #[cfg(kqueue_like)] {
-        const WAIT_CALLS: u64 = if cfg!(any(target_os = "netbsd", target_os = "openbsd")) { 3 } else { 1 };
+        const WAIT_CALLS: u64 = if cfg!(no_user_filter) { 3 } else { 1 };
         const CHANGE_CALLS: u64 = 1;
         const RESOLUTION: Duration = Duration::from_nanos(1);
         const CALLS: Calls = Calls { wait: &["kevent", "read"], change: &["kevent"] };

@@ -92,11 +92,16 @@ where
             inbox: server.inbox,
             config: server.config,
             stopping: false,
+            reads_to_the_end: false,
+            looks_twice: false,
         };
-        if !turns.poller.capabilities().supports(turns.trigger) {
+        let capabilities = turns.poller.capabilities();
+        if !capabilities.supports(turns.trigger) {
             let why = format!("this mechanism has no {} trigger", turns.trigger);
             return Err(io::Error::new(io::ErrorKind::Unsupported, why));
         }
+        turns.reads_to_the_end = turns.trigger == Trigger::Edge && !capabilities.half_close;
+        turns.looks_twice = turns.reads_to_the_end || turns.trigger == Trigger::Oneshot;
         turns.begin(server.listeners)?;
         turns.run()?;
         Ok(turns.end())
@@ -120,6 +125,10 @@ pub(super) struct Loop<P, Q: Protocol, N, O> {
     inbox: Inbox,
     pub(super) config: Config,
     stopping: bool,
+    /// An edge may hide the end of the stream behind bytes, and this mechanism does not say so.
+    reads_to_the_end: bool,
+    /// After the straight line there is always more to do: rearm, or read to the end.
+    looks_twice: bool,
 }
 
 impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
@@ -225,7 +234,7 @@ impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
             whole = taken == offered;
             self.host.turn.answered(input, taken, whole);
         }
-        if !whole || !emptied() || self.trigger == Trigger::Oneshot {
+        if !whole || !emptied() || self.looks_twice {
             let (bytes, emptied) = (input.len(), emptied());
             self.go_on_after_a_read(token, bytes, emptied);
         }
@@ -273,7 +282,8 @@ impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
         let Some(Slot { occupant: Occupant::Connection(connection), .. }) = self.slots.get(token) else { return };
         self.host.turn.gather(&self.buffer[..bytes]);
         connection.settle(&mut self.host);
-        self.serve(token, Ready { readable: !emptied, writable: true, to_the_end: true, announced: false });
+        let readable = !emptied || self.reads_to_the_end;
+        self.serve(token, Ready { readable, writable: true, to_the_end: true, announced: false });
     }
 
     /// Serves one connection: writes what is owed, reads what is there, answers, and arms what is wanted next.
@@ -314,7 +324,7 @@ impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
                     break;
                 }
                 // A short read has emptied the socket, unless the event told of more than bytes.
-                if bytes < self.buffer.len() && !ready.to_the_end {
+                if bytes < self.buffer.len() && !ready.to_the_end && !self.reads_to_the_end {
                     break;
                 }
                 budget -= 1;

@@ -453,7 +453,7 @@ fn failing_accepts_and_short_calls_lose_nothing_and_do_not_spin() {
         let server = Running::start(server);
         let mut client = server.connect();
         exchange(&mut client, &pattern(300_000));
-        let stats = server.control.stats().expect("running");
+        let stats = server.until("all is accounted for", |stats| stats.bytes_out >= 300_000);
         assert!(stats.ledger.waits < 10_000, "spun: {stats:?}");
         assert_eq!((stats.bytes_in, stats.bytes_out), (300_000, 300_000));
     }
