@@ -147,10 +147,11 @@ impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
     fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(self.config.events);
         while !self.stopping {
-            let timeout = self.timeout();
+            // Nothing but sockets to wait for is the common case, and costs no look at the clock.
+            let timeout = if self.has_upkeep() { self.upkeep() } else { None };
             match self.poller.wait(&mut events, timeout) {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             }
             self.host.turn.forget_time();
@@ -158,17 +159,37 @@ impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
             for event in &events {
                 self.dispatch(event);
             }
-            if !self.again.is_empty() {
-                self.go_on();
-            }
-            if !self.host.turn.mail.is_empty() {
-                self.deliver();
-            }
-            if !self.wheel.is_empty() || self.acceptor.is_paused() {
-                self.look_at_the_clock();
-            }
         }
         Ok(())
+    }
+
+    #[inline]
+    fn has_upkeep(&self) -> bool {
+        !self.again.is_empty() || !self.host.turn.mail.is_empty() || !self.wheel.is_empty() || self.acceptor.is_paused()
+    }
+
+    /// What no event asks for: turns cut short, mail, deadlines. Returns how long the next wait may sleep.
+    #[cold]
+    fn upkeep(&mut self) -> Option<Duration> {
+        for token in std::mem::take(&mut self.again) {
+            self.serve(token, Ready { readable: true, writable: true, to_the_end: true, announced: false });
+        }
+        for (token, bytes) in std::mem::take(&mut self.host.turn.mail) {
+            if let Some(Slot { occupant: Occupant::Connection(connection), .. }) = self.slots.get(token) {
+                connection.owe(&bytes);
+                self.serve(token, Ready { writable: true, ..Ready::default() });
+            }
+        }
+        if !self.wheel.is_empty() || self.acceptor.is_paused() {
+            self.look_at_the_clock();
+        }
+        if !self.again.is_empty() || !self.host.turn.mail.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        self.host.turn.forget_time();
+        let now = self.host.turn.now();
+        let sleeps = [self.wheel.sleep(now), self.acceptor.sleep(now)];
+        sleeps.into_iter().flatten().min()
     }
 
     fn end(mut self) -> Stats {
@@ -176,21 +197,6 @@ impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
             self.close(token);
         }
         self.snapshot()
-    }
-
-    /// How long the next wait may sleep. The clock is read only if something depends on it.
-    #[inline]
-    fn timeout(&mut self) -> Option<Duration> {
-        if !self.again.is_empty() {
-            return Some(Duration::ZERO);
-        }
-        if self.wheel.is_empty() && !self.acceptor.is_paused() {
-            return None;
-        }
-        self.host.turn.forget_time();
-        let now = self.host.turn.now();
-        let sleeps = [self.wheel.sleep(now), self.acceptor.sleep(now)];
-        sleeps.into_iter().flatten().min()
     }
 
     /// Acts on one event. The common case stands here, in a straight line: a connection that owes nothing has bytes, they
@@ -418,25 +424,6 @@ impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
         self.observer.closed(token);
         tracing::debug!(connection = ?token, "closed");
         self.resume_accepting();
-    }
-
-    /// Gives those their turn whom no event will name.
-    #[cold]
-    fn go_on(&mut self) {
-        for token in std::mem::take(&mut self.again) {
-            self.serve(token, Ready { readable: true, writable: true, to_the_end: true, announced: false });
-        }
-    }
-
-    /// Hands on what connections sent to one another.
-    #[cold]
-    fn deliver(&mut self) {
-        for (token, bytes) in std::mem::take(&mut self.host.turn.mail) {
-            if let Some(Slot { occupant: Occupant::Connection(connection), .. }) = self.slots.get(token) {
-                connection.owe(&bytes);
-                self.serve(token, Ready { writable: true, ..Ready::default() });
-            }
-        }
     }
 
     #[cold]
