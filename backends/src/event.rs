@@ -74,7 +74,7 @@ cfg_if::cfg_if! {
 /// let token = Token::new(7, 3);
 /// assert_eq!((token.slot(), token.generation()), (7, 3));
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Token(pub u64);
 
 impl Token {
@@ -500,6 +500,13 @@ impl Events {
         } else {
             Iter(Records::Pushed(self.pushed.iter()))
         }
+    }
+
+    /// An event already pushed in this wait, for a poller to merge another into.
+    #[cfg(any(kqueue_like, all(test, unix)))]
+    #[inline]
+    pub(crate) fn pushed_at(&mut self, at: usize) -> &mut Event {
+        &mut self.pushed[at]
     }
 
     /// The kernel's own buffer, empty, with capacity for exactly the caller's room.

@@ -25,6 +25,8 @@ mod waker;
 
 #[cfg(linux_like)]
 pub mod epoll;
+#[cfg(any(kqueue_like, all(test, unix)))] // elsewhere, over a model of its kernel
+pub mod kqueue;
 pub mod poll;
 pub mod polling;
 pub mod select;

@@ -211,6 +211,8 @@ impl Entry {
             Builtin::Polling => visitor.visit(crate::polling::Polling::open),
             #[cfg(linux_like)]
             Builtin::Epoll => visitor.visit(crate::epoll::Epoll::open),
+            #[cfg(kqueue_like)]
+            Builtin::Kqueue => visitor.visit(crate::kqueue::Kqueue::open),
             #[allow(unreachable_patterns, reason = "everything may be here")]
             _ => unreachable!("entered as absent above"),
         })

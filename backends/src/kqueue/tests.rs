@@ -1,0 +1,568 @@
+//! kqueue.rs over a model of the kernel that behaves as kqueue(2) was observed to on NetBSD 7.99 and is documented on
+//! FreeBSD 14 and macOS. These run on every Unix; no kqueue is needed.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::File;
+use std::os::fd::AsRawFd;
+
+use super::*;
+use crate::event::AsSource;
+
+const EBADF: i64 = 9;
+const ECONNRESET: u32 = 54;
+
+/// A queue of filters, and what is true of the files they are on.
+#[derive(Default)]
+pub struct Model {
+    filters: BTreeMap<(RawSource, Filter), Installed>,
+    queue: VecDeque<(RawSource, Filter)>,
+    facts: BTreeMap<(RawSource, Filter), Fact>,
+    gone: BTreeSet<RawSource>,
+    calls: Vec<Call>,
+    /// What the next calls fail with as a whole, after their changes are made.
+    failures: VecDeque<io::ErrorKind>,
+}
+
+#[derive(Clone, Copy)]
+struct Installed {
+    mode: u32,
+    news: bool,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Fact {
+    flags: u32,
+    fflags: u32,
+    data: i64,
+}
+
+#[derive(Debug)]
+struct Call {
+    changes: Vec<Change>,
+    room: usize,
+    timeout: Option<Duration>,
+}
+
+impl Model {
+    /// Something arrives. It stays true until `drain`.
+    fn happen(&mut self, source: RawSource, filter: Filter, fact: Fact) {
+        self.facts.insert((source, filter), fact);
+        self.activate(source, filter);
+    }
+
+    fn drain(&mut self, source: RawSource, filter: Filter) {
+        self.facts.remove(&(source, filter));
+    }
+
+    /// close(2): the number is nobody's, and its filters are gone.
+    fn close(&mut self, source: RawSource) {
+        self.filters.retain(|key, _| key.0 != source);
+        self.queue.retain(|key| key.0 != source);
+        self.facts.retain(|key, _| key.0 != source);
+        self.gone.insert(source);
+    }
+
+    /// The number is somebody's again.
+    fn open(&mut self, source: RawSource) {
+        self.gone.remove(&source);
+    }
+
+    fn activate(&mut self, source: RawSource, filter: Filter) {
+        let key = (source, filter);
+        if !self.facts.contains_key(&key) {
+            return;
+        }
+        if let Some(installed) = self.filters.get_mut(&key) {
+            installed.news = true;
+            if !self.queue.contains(&key) {
+                self.queue.push_back(key);
+            }
+        }
+    }
+
+    /// The errno of one change.
+    fn register(&mut self, change: &Change) -> i64 {
+        let key = (change.source, change.filter);
+        if self.gone.contains(&change.source) {
+            return EBADF;
+        }
+        if change.flags & flags::DELETE != 0 {
+            self.queue.retain(|queued| *queued != key);
+            return if self.filters.remove(&key).is_some() { 0 } else { ENOENT.into() };
+        }
+        // The mode is fixed by the first EV_ADD.
+        let mode = change.flags & (flags::CLEAR | flags::ONESHOT);
+        self.filters.entry(key).or_insert(Installed { mode, news: false });
+        self.activate(change.source, change.filter);
+        0
+    }
+
+    fn scan(&mut self, room: usize) -> Vec<Record> {
+        let mut records = Vec::new();
+        for _ in 0..self.queue.len() {
+            if records.len() == room {
+                break;
+            }
+            let key = self.queue.pop_front().expect("counted");
+            let installed = self.filters.get_mut(&key).expect("what is queued is installed");
+            let oneshot = installed.mode & flags::ONESHOT != 0;
+            let fact = self.facts.get(&key).copied();
+            // A oneshot record is handed out as it was when it fired.
+            let Some(fact) = fact.or(oneshot.then(Fact::default)) else { continue };
+            if !std::mem::take(&mut installed.news) && installed.mode & flags::CLEAR != 0 {
+                continue;
+            }
+            let flags = fact.flags | installed.mode;
+            records.push(Record { source: key.0, filter: key.1, flags, fflags: fact.fflags, data: fact.data });
+            if oneshot {
+                self.filters.remove(&key);
+            } else if installed.mode & flags::CLEAR == 0 {
+                self.queue.push_back(key); // behind those not yet reported
+            }
+        }
+        records
+    }
+}
+
+impl Kernel for Model {
+    fn kevent(
+        &mut self,
+        changes: &[Change],
+        room: usize,
+        timeout: Option<Duration>,
+    ) -> io::Result<impl Iterator<Item = Record>> {
+        self.calls.push(Call { changes: changes.to_vec(), room, timeout });
+        let mut records = Vec::new();
+        for change in changes {
+            let errno = self.register(change);
+            if errno != 0 || change.flags & flags::RECEIPT != 0 {
+                if records.len() == room {
+                    return Err(io::Error::from_raw_os_error(errno as i32)); // and the rest is not made
+                }
+                let Change { source, filter, flags } = *change;
+                records.push(Record { source, filter, flags: flags | flags::ERROR, fflags: 0, data: errno });
+            }
+        }
+        if let Some(kind) = self.failures.pop_front() {
+            return Err(kind.into());
+        }
+        if records.is_empty() {
+            records = self.scan(room);
+        }
+        Ok(records.into_iter())
+    }
+}
+
+const DATA: Fact = Fact { flags: 0, fflags: 0, data: 5 };
+const ROOM: Fact = Fact { flags: 0, fflags: 0, data: 60_000 };
+
+fn both() -> Interest {
+    Interest::READABLE | Interest::WRITABLE
+}
+
+fn poller() -> Kqueue<Model> {
+    Kqueue::on(Model::default())
+}
+
+/// Lends its number; what is true of it, the model says.
+fn file() -> File {
+    File::open("/dev/null").expect("every Unix has it")
+}
+
+fn look(poller: &mut Kqueue<Model>) -> Vec<Event> {
+    look_with_room(poller, 16)
+}
+
+fn look_with_room(poller: &mut Kqueue<Model>, room: usize) -> Vec<Event> {
+    let mut events = Events::with_capacity(room);
+    poller.wait(&mut events, Some(Duration::ZERO)).expect("the model does not fail by itself");
+    events.iter().collect()
+}
+
+fn tokens(events: &[Event]) -> Vec<u64> {
+    let mut tokens: Vec<u64> = events.iter().map(|event| event.token().0).collect();
+    tokens.sort_unstable();
+    tokens
+}
+
+fn last_changes(poller: &Kqueue<Model>) -> Vec<(Filter, u32)> {
+    let call = poller.kernel.calls.last().expect("there was a call");
+    call.changes.iter().map(|change| (change.filter, change.flags)).collect()
+}
+
+fn installed(poller: &Kqueue<Model>) -> Vec<(RawSource, Filter)> {
+    poller.kernel.filters.keys().copied().collect()
+}
+
+#[test]
+fn changes_ride_with_the_wait_and_cost_no_call() -> io::Result<()> {
+    let (mut poller, a, b) = (poller(), file(), file());
+    poller.add(a.as_source(), Token(1), Interest::READABLE, Trigger::Level)?;
+    poller.add(b.as_source(), Token(2), both(), Trigger::Edge)?;
+    assert!(poller.kernel.calls.is_empty());
+    look(&mut poller);
+    let expected = [
+        (Filter::Read, flags::ADD),
+        (Filter::Read, flags::ADD | flags::CLEAR),
+        (Filter::Write, flags::ADD | flags::CLEAR),
+    ];
+    assert_eq!(last_changes(&poller), expected);
+    look(&mut poller);
+    assert_eq!(last_changes(&poller), []);
+    let ledger = poller.ledger();
+    assert_eq!((ledger.waits, ledger.wait_calls, ledger.change_calls, ledger.changes), (2, 2, 0, 2));
+    assert_eq!(poller.kernel.calls.len(), 2);
+    Ok(())
+}
+
+#[test]
+fn only_the_last_of_many_states_reaches_the_kernel() -> io::Result<()> {
+    let (mut poller, a) = (poller(), file());
+    poller.add(a.as_source(), Token(1), Interest::READABLE, Trigger::Level)?;
+    poller.modify(a.as_source(), Token(2), both(), Trigger::Level)?;
+    poller.modify(a.as_source(), Token(3), Interest::WRITABLE, Trigger::Level)?;
+    look(&mut poller);
+    assert_eq!(last_changes(&poller), [(Filter::Write, flags::ADD)]);
+    poller.modify(a.as_source(), Token(4), Interest::WRITABLE, Trigger::Level)?;
+    poller.kernel.happen(a.as_raw_fd(), Filter::Write, ROOM);
+    assert_eq!(tokens(&look(&mut poller)), [4], "the token is ours alone to change");
+    assert_eq!(last_changes(&poller), []);
+    Ok(())
+}
+
+#[test]
+fn added_and_removed_between_two_waits_is_no_change_at_all() -> io::Result<()> {
+    let (mut poller, a) = (poller(), file());
+    poller.add(a.as_source(), Token(1), both(), Trigger::Level)?;
+    poller.remove(a.as_source())?;
+    look(&mut poller);
+    assert_eq!(last_changes(&poller), []);
+    Ok(())
+}
+
+#[test]
+fn a_new_trigger_deletes_before_it_adds() -> io::Result<()> {
+    let (mut poller, a) = (poller(), file());
+    poller.add(a.as_source(), Token(1), Interest::READABLE, Trigger::Level)?;
+    poller.kernel.happen(a.as_raw_fd(), Filter::Read, DATA);
+    look(&mut poller);
+    poller.modify(a.as_source(), Token(1), Interest::READABLE, Trigger::Edge)?;
+    assert_eq!(look(&mut poller).len(), 1);
+    assert_eq!(last_changes(&poller), [(Filter::Read, flags::DELETE), (Filter::Read, flags::ADD | flags::CLEAR)]);
+    assert_eq!(look(&mut poller).len(), 0, "with EV_ADD alone it would have stayed level");
+    Ok(())
+}
+
+#[test]
+fn both_filters_of_a_source_make_one_event() -> io::Result<()> {
+    let (mut poller, a, b) = (poller(), file(), file());
+    for (file, token) in [(&a, 1), (&b, 2)] {
+        poller.add(file.as_source(), Token(token), both(), Trigger::Level)?;
+        poller.kernel.happen(file.as_raw_fd(), Filter::Read, DATA);
+        poller.kernel.happen(file.as_raw_fd(), Filter::Write, ROOM);
+    }
+    let events = look(&mut poller);
+    assert_eq!(tokens(&events), [1, 2]);
+    for event in events {
+        assert!(event.readable() && event.writable() && !event.more_than_bytes());
+        assert_eq!(event.raw(), Raw::Kevent { filters: 3, flags: 0, fflags: 0, data: 5 });
+    }
+    assert_eq!(poller.ledger().events, 2);
+    Ok(())
+}
+
+#[test]
+fn with_more_ready_than_room_the_next_wait_returns_the_others() -> io::Result<()> {
+    let (mut poller, files) = (poller(), [file(), file(), file(), file()]);
+    for (file, token) in files.iter().zip(1..) {
+        poller.add(file.as_source(), Token(token), Interest::READABLE, Trigger::Level)?;
+    }
+    look(&mut poller);
+    for file in &files {
+        poller.kernel.happen(file.as_raw_fd(), Filter::Read, DATA);
+    }
+    let mut seen = tokens(&look_with_room(&mut poller, 2));
+    assert_eq!(poller.kernel.calls.last().map(|call| call.room), Some(2));
+    seen.extend(tokens(&look_with_room(&mut poller, 2)));
+    seen.sort_unstable();
+    assert_eq!(seen, [1, 2, 3, 4]);
+    Ok(())
+}
+
+#[test]
+fn a_fin_leaves_the_bytes_before_it_and_the_other_direction() -> io::Result<()> {
+    let (mut poller, a) = (poller(), file());
+    poller.add(a.as_source(), Token(1), both(), Trigger::Level)?;
+    poller.kernel.happen(a.as_raw_fd(), Filter::Read, Fact { flags: flags::EOF, fflags: 0, data: 5 });
+    let events = look(&mut poller);
+    assert_eq!(events[0].readiness(), Readiness::READABLE | Readiness::READ_CLOSED);
+    assert!(!events[0].writable() && !events[0].error() && events[0].more_than_bytes());
+    assert!(matches!(events[0].raw(), Raw::Kevent { data: 5, .. }));
+    Ok(())
+}
+
+#[test]
+fn a_reset_wakes_every_armed_direction_and_is_an_error() -> io::Result<()> {
+    for interest in [Interest::READABLE, Interest::WRITABLE, both()] {
+        let (mut poller, a) = (poller(), file());
+        poller.add(a.as_source(), Token(1), interest, Trigger::Level)?;
+        for filter in [Filter::Read, Filter::Write] {
+            poller.kernel.happen(a.as_raw_fd(), filter, Fact { flags: flags::EOF, fflags: ECONNRESET, data: 0 });
+        }
+        let events = look(&mut poller);
+        assert_eq!(events.len(), 1);
+        assert!(events[0].error() && events[0].readable() && events[0].writable(), "{interest:?}");
+        assert!(matches!(events[0].raw(), Raw::Kevent { fflags: ECONNRESET, .. }));
+    }
+    Ok(())
+}
+
+#[test]
+fn the_end_of_writing_is_not_the_end_of_the_peer() -> io::Result<()> {
+    let (mut poller, a) = (poller(), file());
+    poller.add(a.as_source(), Token(1), both(), Trigger::Level)?;
+    // After an own shutdown(SHUT_WR); some kernels add it to a peer's half-close.
+    poller.kernel.happen(a.as_raw_fd(), Filter::Write, Fact { flags: flags::EOF, fflags: 0, data: 0 });
+    let events = look(&mut poller);
+    assert_eq!(events[0].readiness(), Readiness::WRITABLE | Readiness::WRITE_CLOSED);
+    assert!(!events[0].read_closed() && !events[0].readable() && !events[0].error());
+    Ok(())
+}
+
+#[test]
+fn a_listener_shows_how_many_connections_are_pending() -> io::Result<()> {
+    let (mut poller, a) = (poller(), file());
+    poller.add(a.as_source(), Token(1), Interest::READABLE, Trigger::Level)?;
+    poller.kernel.happen(a.as_raw_fd(), Filter::Read, Fact { data: 3, ..DATA });
+    assert_eq!(look(&mut poller)[0].raw(), Raw::Kevent { filters: 1, flags: 0, fflags: 0, data: 3 });
+    Ok(())
+}
+
+#[test]
+fn edge_reports_an_arrival_once_and_rearming_reports_what_is_there() -> io::Result<()> {
+    let (mut poller, a) = (poller(), file());
+    poller.add(a.as_source(), Token(1), Interest::READABLE, Trigger::Edge)?;
+    poller.kernel.happen(a.as_raw_fd(), Filter::Read, DATA);
+    assert_eq!(look(&mut poller).len(), 1);
+    assert_eq!(look(&mut poller).len(), 0);
+    poller.kernel.happen(a.as_raw_fd(), Filter::Read, DATA);
+    assert_eq!(look(&mut poller).len(), 1);
+    poller.modify(a.as_source(), Token(1), Interest::READABLE, Trigger::Edge)?;
+    assert_eq!(look(&mut poller).len(), 1);
+    Ok(())
+}
+
+#[test]
+fn oneshot_disarms_the_source_both_directions() -> io::Result<()> {
+    let (mut poller, a) = (poller(), file());
+    poller.add(a.as_source(), Token(1), both(), Trigger::Oneshot)?;
+    poller.kernel.happen(a.as_raw_fd(), Filter::Read, DATA);
+    assert_eq!(look(&mut poller).len(), 1);
+    poller.kernel.happen(a.as_raw_fd(), Filter::Write, ROOM);
+    assert_eq!(look(&mut poller).len(), 0, "the other filter goes before anything is looked for");
+    assert_eq!(last_changes(&poller), [(Filter::Write, flags::DELETE)]);
+    assert_eq!(installed(&poller), []);
+
+    poller.modify(a.as_source(), Token(2), both(), Trigger::Oneshot)?;
+    let events = look(&mut poller);
+    assert_eq!(tokens(&events), [2]);
+    assert!(events[0].readable() && events[0].writable());
+    assert_eq!(look(&mut poller).len(), 0);
+    Ok(())
+}
+
+#[test]
+fn a_rearmed_oneshot_does_not_repeat_what_had_found_no_room() -> io::Result<()> {
+    let (mut poller, a) = (poller(), file());
+    poller.add(a.as_source(), Token(1), both(), Trigger::Oneshot)?;
+    look(&mut poller);
+    poller.kernel.happen(a.as_raw_fd(), Filter::Write, ROOM);
+    poller.kernel.happen(a.as_raw_fd(), Filter::Read, DATA);
+    let events = look_with_room(&mut poller, 1);
+    assert!(events[0].writable() && !events[0].readable());
+    poller.kernel.drain(a.as_raw_fd(), Filter::Read); // the program read all the same
+    poller.modify(a.as_source(), Token(1), Interest::READABLE, Trigger::Oneshot)?;
+    assert_eq!(look(&mut poller).len(), 0);
+    poller.kernel.happen(a.as_raw_fd(), Filter::Read, DATA);
+    assert_eq!(look(&mut poller).len(), 1);
+    Ok(())
+}
+
+#[test]
+fn rearming_looks_again_at_a_oneshot_that_had_found_no_room_at_all() -> io::Result<()> {
+    let (mut poller, a, b) = (poller(), file(), file());
+    poller.add(a.as_source(), Token(1), Interest::READABLE, Trigger::Oneshot)?;
+    poller.add(b.as_source(), Token(2), Interest::READABLE, Trigger::Oneshot)?;
+    look(&mut poller);
+    poller.kernel.happen(a.as_raw_fd(), Filter::Read, DATA);
+    poller.kernel.happen(b.as_raw_fd(), Filter::Read, DATA);
+    assert_eq!(tokens(&look_with_room(&mut poller, 1)), [1]);
+    poller.kernel.drain(b.as_raw_fd(), Filter::Read);
+    poller.modify(b.as_source(), Token(2), Interest::READABLE, Trigger::Oneshot)?;
+    assert_eq!(look(&mut poller).len(), 0);
+    Ok(())
+}
+
+#[test]
+fn empty_interest_leaves_no_filter() -> io::Result<()> {
+    let (mut poller, a) = (poller(), file());
+    poller.add(a.as_source(), Token(1), both(), Trigger::Level)?;
+    look(&mut poller);
+    assert_eq!(installed(&poller).len(), 2);
+    poller.modify(a.as_source(), Token(1), Interest::EMPTY, Trigger::Level)?;
+    look(&mut poller);
+    assert_eq!(installed(&poller), []);
+    assert_eq!(
+        poller.add(a.as_source(), Token(1), both(), Trigger::Level).unwrap_err().kind(),
+        io::ErrorKind::AlreadyExists
+    );
+    poller.remove(a.as_source())?;
+    assert_eq!(poller.remove(a.as_source()).unwrap_err().kind(), io::ErrorKind::NotFound);
+    Ok(())
+}
+
+#[test]
+fn remove_silences_what_is_already_ready() -> io::Result<()> {
+    let (mut poller, a) = (poller(), file());
+    poller.add(a.as_source(), Token(1), both(), Trigger::Level)?;
+    poller.kernel.happen(a.as_raw_fd(), Filter::Read, DATA);
+    assert_eq!(look(&mut poller).len(), 1);
+    poller.remove(a.as_source())?;
+    assert_eq!(look(&mut poller).len(), 0);
+    assert_eq!(installed(&poller), []);
+    Ok(())
+}
+
+#[test]
+fn a_reused_number_is_registered_afresh() -> io::Result<()> {
+    let (mut poller, a) = (poller(), file());
+    let number = a.as_raw_fd();
+    poller.add(a.as_source(), Token(1), both(), Trigger::Level)?;
+    look(&mut poller);
+    // Removed, closed by its owner and opened again as something else, all between two waits.
+    poller.remove(a.as_source())?;
+    poller.kernel.close(number);
+    poller.kernel.open(number);
+    poller.add(a.as_source(), Token(2), Interest::READABLE, Trigger::Level)?;
+    poller.kernel.happen(number, Filter::Write, ROOM);
+    assert_eq!(look(&mut poller).len(), 0);
+    assert_eq!(installed(&poller), [(number, Filter::Read)]);
+    poller.kernel.happen(number, Filter::Read, DATA);
+    assert_eq!(tokens(&look(&mut poller)), [2]);
+    Ok(())
+}
+
+#[test]
+fn removed_and_closed_before_the_wait_is_no_error_and_no_early_return() -> io::Result<()> {
+    let (mut poller, a) = (poller(), file());
+    poller.add(a.as_source(), Token(1), both(), Trigger::Level)?;
+    look(&mut poller);
+    poller.remove(a.as_source())?;
+    poller.kernel.close(a.as_raw_fd());
+    let before = poller.kernel.calls.len();
+    let mut events = Events::with_capacity(4);
+    let timeout = Some(Duration::from_millis(50));
+    poller.wait(&mut events, timeout)?;
+    assert!(events.is_empty());
+    // The first call answered two EBADF and did not sleep; the second slept, and for the whole timeout.
+    let calls = &poller.kernel.calls[before..];
+    assert_eq!(calls.len(), 2);
+    assert!(calls[1].changes.is_empty() && calls[1].timeout == timeout);
+    assert_eq!(poller.ledger().wait_calls, poller.kernel.calls.len() as u64);
+    Ok(())
+}
+
+#[test]
+fn close_leaves_nothing_to_be_deleted_and_nothing_to_be_added() -> io::Result<()> {
+    let (mut poller, a, b) = (poller(), file(), file());
+    let numbers = [a.as_raw_fd(), b.as_raw_fd()];
+    poller.add(a.as_source(), Token(1), both(), Trigger::Level)?;
+    look(&mut poller);
+    poller.add(b.as_source(), Token(2), both(), Trigger::Level)?;
+    poller.close(a.into())?;
+    poller.close(b.into())?; // its changes were only noted
+    numbers.iter().for_each(|number| poller.kernel.close(*number));
+    let before = poller.kernel.calls.len();
+    look(&mut poller);
+    assert!(poller.kernel.calls[before..].iter().all(|call| call.changes.is_empty()));
+    // Nor is anything left over from which a later `add` of the same number could conclude that it need not.
+    assert!(numbers.iter().all(|number| poller.table[*number as usize].installed.is_empty()));
+    assert_eq!(poller.close(file().into()).unwrap_err().kind(), io::ErrorKind::NotFound);
+    Ok(())
+}
+
+#[test]
+fn a_refused_change_is_an_error_event_and_the_rest_is_made() -> io::Result<()> {
+    let (mut poller, a, b) = (poller(), file(), file());
+    poller.kernel.close(a.as_raw_fd());
+    poller.add(a.as_source(), Token(1), both(), Trigger::Level)?;
+    poller.add(b.as_source(), Token(2), Interest::READABLE, Trigger::Level)?;
+    poller.kernel.happen(b.as_raw_fd(), Filter::Read, DATA);
+    let events = look(&mut poller);
+    assert_eq!(tokens(&events), [1]);
+    assert!(events[0].error() && events[0].readable() && events[0].writable());
+    assert!(matches!(events[0].raw(), Raw::Kevent { data: EBADF, .. }));
+    assert_eq!(tokens(&look(&mut poller)), [2], "answers come alone; what was ready comes with the next wait");
+    poller.remove(a.as_source())?;
+    assert_eq!(tokens(&look(&mut poller)), [2]);
+    Ok(())
+}
+
+#[test]
+fn more_changes_than_room_go_ahead_in_calls_of_their_own() -> io::Result<()> {
+    let (mut poller, files) = (poller(), [file(), file(), file(), file(), file()]);
+    for (file, token) in files.iter().zip(1..) {
+        poller.add(file.as_source(), Token(token), Interest::READABLE, Trigger::Level)?;
+        poller.kernel.happen(file.as_raw_fd(), Filter::Read, DATA);
+    }
+    let mut seen = tokens(&look_with_room(&mut poller, 2));
+    assert_eq!(seen.len(), 2);
+    // 2 and 2 by themselves; the last rode with the wait.
+    assert_eq!(poller.kernel.calls.iter().map(|call| call.changes.len()).collect::<Vec<_>>(), [2, 2, 1, 0][..3]);
+    let receipts = |call: &Call| call.changes.iter().all(|change| change.flags & flags::RECEIPT != 0);
+    assert_eq!(poller.kernel.calls.iter().map(receipts).collect::<Vec<_>>(), [true, true, false]);
+    assert_eq!((poller.ledger().wait_calls, poller.ledger().change_calls), (1, 2));
+    for _ in 0..2 {
+        seen.extend(tokens(&look_with_room(&mut poller, 2)));
+    }
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen, [1, 2, 3, 4, 5]);
+    Ok(())
+}
+
+#[test]
+fn many_refusals_in_little_room_are_all_reported() -> io::Result<()> {
+    let (mut poller, files) = (poller(), [file(), file(), file()]);
+    for (file, token) in files.iter().zip(1..) {
+        poller.kernel.close(file.as_raw_fd());
+        poller.add(file.as_source(), Token(token), both(), Trigger::Level)?;
+    }
+    let mut seen = Vec::new();
+    for _ in 0..6 {
+        seen.extend(tokens(&look_with_room(&mut poller, 1)));
+    }
+    seen.dedup();
+    assert_eq!(seen, [1, 2, 3]);
+    assert_eq!(look_with_room(&mut poller, 1).len(), 0);
+    Ok(())
+}
+
+#[test]
+fn an_interrupted_wait_has_made_its_changes_and_a_failed_one_makes_them_again() -> io::Result<()> {
+    let (mut poller, a) = (poller(), file());
+    let mut events = Events::with_capacity(4);
+    poller.add(a.as_source(), Token(1), Interest::READABLE, Trigger::Level)?;
+    poller.kernel.failures = [io::ErrorKind::Interrupted, io::ErrorKind::OutOfMemory].into();
+    assert_eq!(poller.wait(&mut events, None).unwrap_err().kind(), io::ErrorKind::Interrupted);
+
+    poller.modify(a.as_source(), Token(1), Interest::READABLE, Trigger::Edge)?;
+    assert_eq!(poller.wait(&mut events, None).unwrap_err().kind(), io::ErrorKind::OutOfMemory);
+    let failed = [(Filter::Read, flags::DELETE), (Filter::Read, flags::ADD | flags::CLEAR)];
+    assert_eq!(last_changes(&poller), failed, "the EV_ADD was not repeated after the interruption");
+    look(&mut poller);
+    assert_eq!(last_changes(&poller), failed);
+    look(&mut poller);
+    assert_eq!(last_changes(&poller), []);
+    Ok(())
+}
