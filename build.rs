@@ -1,8 +1,12 @@
-//! Names groups of platforms once, so that no list of systems is repeated in the code.
+//! Names groups of platforms once, so that no list of systems is repeated in the code, and notes what a record of a
+//! measurement must say about the program: compiler, profile and commit.
+
+use std::path::Path;
+use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    let os = std::env::var("CARGO_CFG_TARGET_OS").expect("cargo sets it");
+    let os = variable("CARGO_CFG_TARGET_OS");
     let groups = [
         ("linux_like", &["linux", "android"][..]),
         // Systems that have accept4(2).
@@ -16,4 +20,39 @@ fn main() {
             println!("cargo::rustc-cfg={name}");
         }
     }
+    if std::env::var_os("CARGO_FEATURE_REPORT").is_some() {
+        let rustc = output(&variable("RUSTC"), &["--version"]).unwrap_or_default();
+        println!("cargo::rustc-env=POLLMARK_RUSTC={rustc}");
+        println!("cargo::rustc-env=POLLMARK_TARGET={}", variable("TARGET"));
+        let (profile, level) = (variable("PROFILE"), variable("OPT_LEVEL"));
+        println!("cargo::rustc-env=POLLMARK_PROFILE={profile}, opt-level {level}");
+        println!("cargo::rustc-env=POLLMARK_COMMIT={}", commit().unwrap_or_default());
+    }
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"))
+}
+
+/// The commit built, "+" after it if the sources differ from it; from git, or from the note `cargo package` leaves.
+fn commit() -> Option<String> {
+    // In an unpacked package, git would answer for whatever repository surrounds it: ours tracks this file.
+    if output("git", &["ls-files", "--error-unmatch", "build.rs"]).is_some() {
+        let sources = ["src", "backends/src", "Cargo.toml", "Cargo.lock"];
+        let log = output("git", &["rev-parse", "--git-path", "logs/HEAD"])?;
+        for watched in sources.iter().copied().chain([log.as_str()]).filter(|path| Path::new(path).exists()) {
+            println!("cargo::rerun-if-changed={watched}");
+        }
+        let status = [&["status", "--porcelain", "--"][..], &sources].concat();
+        let changed = if output("git", &status)?.is_empty() { "" } else { "+" };
+        return Some(output("git", &["rev-parse", "HEAD"])? + changed);
+    }
+    let note = std::fs::read_to_string(".cargo_vcs_info.json").ok()?;
+    let (_, hash) = note.split_once("\"sha1\": \"")?;
+    Some(hash.split('"').next()?.to_owned())
+}
+
+fn output(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
 }

@@ -10,6 +10,10 @@
 //! | a connection, without I/O | [`conn`] |
 //! | the server and its drivers | [`server`] |
 //! | everything measurable, by name | [`mechanism`] |
+//! | what is done to a server | `workload` (feature `report`) |
+//! | measuring: records, statistics, facts of the host | `measure` (feature `report`) |
+//! | what is made of the records | `report` (feature `report`) |
+//! | the command | `cli` (feature `cli`) |
 //! | what is done to a server: the load, verified | [`workload`] |
 //!
 //! A server on the mechanism of your choice is five lines:
@@ -31,11 +35,19 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod conn;
+#[cfg(feature = "report")]
+pub mod measure;
 pub mod mechanism;
 pub mod protocol;
+#[cfg(feature = "report")]
+pub mod report;
 pub mod server;
+#[cfg(feature = "report")]
 pub mod usage;
+#[cfg(feature = "report")]
 pub mod workload;
 
 pub use pollmark_backends as backends;

@@ -1,0 +1,139 @@
+//! The command: one file per sub-command, and what they share: dispatch, exit codes, errors in one line.
+//!
+//! It is part of the library so that a program with pollers of its own has the same command over them:
+//!
+//! ```no_run
+//! use pollmark::backends::{Poller, Registry, poll::Poll};
+//!
+//! fn main() -> std::process::ExitCode {
+//!     let registry = Registry::builtin().with("mine", || Ok(Box::new(Poll::open()?) as Box<dyn Poller>));
+//!     pollmark::cli::run(&registry, std::env::args_os())
+//! }
+//! ```
+
+mod backends;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use pollmark_backends::Registry;
+
+/// Which readiness mechanism should this server use, on this machine, under this load, and why?
+#[derive(Parser)]
+#[command(name = "pollmark", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Backends(backends::Arguments),
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    it was tried and failed: a server that could not run, a void measurement, a gate not met
+  2    nothing was tried: a wrong argument, or a limit of this host that does not allow it
+  130  interrupted (Ctrl-C); what was measured until then is kept
+  143  terminated, likewise";
+
+/// Runs the command with the mechanisms of `registry`; `arguments` begin with the program's name.
+///
+/// What it prints goes to stdout, an error as one line to stderr. The exit codes are in `pollmark --help`.
+pub fn run(registry: &Registry, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let done = match Cli::try_parse_from(arguments) {
+        Ok(cli) => match cli.command {
+            Command::Backends(arguments) => backends::run(registry, arguments),
+        },
+        Err(error) => explain(&error),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Some(message) = &failure.message {
+                // Nowhere is left to complain to if stderr is gone.
+                let _ = writeln!(io::stderr(), "pollmark: {message}");
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Why a sub-command ends with another exit code than 0.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    message: Option<String>,
+}
+
+#[allow(dead_code, reason = "each is for the sub-commands that can fail so")]
+impl Failure {
+    /// It was tried and failed.
+    fn failed(message: impl fmt::Display) -> Failure {
+        Failure { code: 1, message: Some(message.to_string()) }
+    }
+
+    /// Nothing was tried: a wrong argument, or a limit.
+    fn usage(message: impl fmt::Display) -> Failure {
+        Failure { code: 2, message: Some(message.to_string()) }
+    }
+
+    /// A signal ended it, and the user knows that.
+    fn signalled(signal: i32) -> Failure {
+        Failure { code: 128 + signal as u8, message: None }
+    }
+}
+
+/// What went to stdout and did not arrive. A reader that has seen enough (`| head`) is no failure.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure { code: 0, message: None },
+            _ => Failure::failed(format!("cannot write to stdout: {error}")),
+        }
+    }
+}
+
+/// Help and version as they are; anything else in one line that ends with where to read on.
+fn explain(error: &clap::Error) -> Result<(), Failure> {
+    let text = error.to_string();
+    if !error.use_stderr() {
+        return Ok(io::stdout().write_all(text.as_bytes())?);
+    }
+    // No sub-command at all: the help is the answer.
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Err(Failure { code: 2, message: Some(format!("no sub-command given\n\n{text}")) });
+    }
+    let said = text.split("\n\nUsage:").next().unwrap_or(&text).split("\n\nFor more").next().unwrap_or(&text);
+    let said = said.trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" ");
+    Err(Failure::usage(format!("{said} (see --help)")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_sub_command_shows_examples() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.clone().render_long_help().to_string();
+            assert!(help.contains("Examples:\n  pollmark "), "{} has no examples:\n{help}", command.get_name());
+        }
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_wrong_argument_is_one_line_and_names_it() {
+        let error = Cli::try_parse_from(["pollmark", "backends", "--colour"]).err().expect("no such option");
+        let failure = explain(&error).expect_err("wrong");
+        let message = failure.message.expect("said");
+        assert_eq!((failure.code, message.lines().count()), (2, 1), "{message}");
+        assert!(message.contains("--colour"), "{message}");
+    }
+}

@@ -1,0 +1,235 @@
+//! Facts of the host, as far as it shows them: what a reader needs to judge a measurement, or to repeat it.
+//!
+//! Nothing here fails. What a system does not show, or does not show to this process, is `None`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+/// The host and the program, when the measuring began.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Host {
+    /// The operating system: `linux`, `macos`, `freebsd`, …
+    pub os: String,
+    /// Its kernel's name, release and version, as uname(1) shows them.
+    pub kernel: Option<String>,
+    /// The architecture: `x86_64`, `aarch64`, …
+    pub arch: String,
+    /// Model of the first CPU.
+    pub cpu: Option<String>,
+    /// CPUs this process may use.
+    pub cores: Option<u32>,
+    /// Memory of the machine.
+    pub memory_bytes: Option<u64>,
+    /// The hypervisor, or "unknown" where the CPU only says that there is one; `None` if it does not say.
+    pub virtual_machine: Option<String>,
+    /// The container this runs in, where it shows.
+    pub container: Option<String>,
+    /// Seccomp mode of this process: 0 none, 1 strict, 2 filtered.
+    pub seccomp: Option<u32>,
+    /// Frequency governor of the first CPU.
+    pub governor: Option<String>,
+    /// Whether clock frequencies above the nominal are allowed.
+    pub turbo: Option<bool>,
+    /// Whether several CPUs share a core.
+    pub smt: Option<bool>,
+    /// What the kernel does about each vulnerability of the CPU.
+    pub mitigations: BTreeMap<String, String>,
+    /// What the kernel takes time from.
+    pub clocksource: Option<String>,
+    /// Descriptors this process may open (soft limit).
+    pub nofile_soft: Option<u64>,
+    /// How far it may raise that (hard limit).
+    pub nofile_hard: Option<u64>,
+    /// Longest queue of connections not yet accepted.
+    pub somaxconn: Option<u64>,
+    /// Ports the kernel chooses from for outgoing connections, first and last.
+    pub port_range: Option<(u16, u16)>,
+    /// Most sockets kept in TIME_WAIT.
+    pub time_wait_most: Option<u64>,
+    /// Largest packet of the loopback interface.
+    pub loopback_mtu_bytes: Option<u64>,
+    /// Load average over one minute, when the measuring began.
+    pub load_average: Option<f64>,
+    /// The sysctl `kernel.io_uring_disabled`: 0 allowed, 1 for the privileged, 2 for none.
+    pub io_uring_disabled: Option<u32>,
+    /// The compiler.
+    pub rustc: String,
+    /// The build: target, profile and optimisation.
+    pub build: String,
+    /// The commit, "+" after it if the sources differed from it.
+    pub commit: Option<String>,
+}
+
+impl Host {
+    /// Looks around.
+    pub fn gather() -> Host {
+        let commit = env!("POLLMARK_COMMIT");
+        let mut host = Host {
+            os: std::env::consts::OS.to_owned(),
+            arch: std::env::consts::ARCH.to_owned(),
+            cores: std::thread::available_parallelism().ok().and_then(|cores| u32::try_from(cores.get()).ok()),
+            rustc: env!("POLLMARK_RUSTC").to_owned(),
+            build: format!("{}, {}", env!("POLLMARK_TARGET"), env!("POLLMARK_PROFILE")),
+            commit: (!commit.is_empty()).then(|| commit.to_owned()),
+            ..Host::default()
+        };
+        #[cfg(unix)]
+        host.ask_unix();
+        if cfg!(linux_like) {
+            host.read_proc();
+            host.read_sys();
+        }
+        host
+    }
+
+    #[cfg(unix)]
+    fn ask_unix(&mut self) {
+        let name = rustix::system::uname();
+        let parts = [name.sysname(), name.release(), name.version()];
+        self.kernel = Some(parts.map(|part| part.to_string_lossy()).join(" "));
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        (self.nofile_soft, self.nofile_hard) = (limit.current, limit.maximum);
+    }
+
+    fn read_proc(&mut self) {
+        let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        self.cpu = field(&cpu, "model name");
+        // The only sign of a hypervisor that every one of them leaves on x86.
+        let flagged = field(&cpu, "flags").is_some_and(|flags| flags.split(' ').any(|flag| flag == "hypervisor"));
+        let named = text("/sys/hypervisor/type").or_else(|| text("/sys/class/dmi/id/sys_vendor"));
+        self.virtual_machine = flagged.then(|| named.unwrap_or_else(|| "unknown".to_owned()));
+
+        let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let kilobytes = field(&memory, "MemTotal").and_then(|total| total.split(' ').next()?.parse::<u64>().ok());
+        self.memory_bytes = kilobytes.map(|kilobytes| kilobytes * 1024);
+
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        self.seccomp = field(&status, "Seccomp").and_then(|mode| mode.parse().ok());
+        self.container = container();
+        self.load_average = text("/proc/loadavg").and_then(|load| load.split(' ').next()?.parse().ok());
+
+        self.somaxconn = number("/proc/sys/net/core/somaxconn");
+        self.time_wait_most = number("/proc/sys/net/ipv4/tcp_max_tw_buckets");
+        self.io_uring_disabled = number("/proc/sys/kernel/io_uring_disabled");
+        self.port_range = text("/proc/sys/net/ipv4/ip_local_port_range").and_then(|range| {
+            let (first, last) = range.split_once(char::is_whitespace)?;
+            Some((first.parse().ok()?, last.trim().parse().ok()?))
+        });
+    }
+
+    fn read_sys(&mut self) {
+        let cpu = Path::new("/sys/devices/system/cpu");
+        self.governor = text(cpu.join("cpu0/cpufreq/scaling_governor"));
+        let forbidden = number::<u8>(cpu.join("intel_pstate/no_turbo")).map(|forbidden| forbidden == 0);
+        self.turbo = forbidden.or_else(|| number::<u8>(cpu.join("cpufreq/boost")).map(|boost| boost == 1));
+        self.smt = number::<u8>(cpu.join("smt/active")).map(|active| active == 1);
+        for entry in fs::read_dir(cpu.join("vulnerabilities")).into_iter().flatten().flatten() {
+            if let Some(state) = text(entry.path()) {
+                self.mitigations.insert(entry.file_name().to_string_lossy().into_owned(), state);
+            }
+        }
+        self.clocksource = text("/sys/devices/system/clocksource/clocksource0/current_clocksource");
+        self.loopback_mtu_bytes = number("/sys/class/net/lo/mtu");
+    }
+
+    /// The facts as a reader is shown them: name and value, those unknown left out.
+    pub fn facts(&self) -> Vec<(&'static str, String)> {
+        fn yes_or_no(value: bool) -> String {
+            if value { "on" } else { "off" }.to_owned()
+        }
+        let limit = match (self.nofile_soft, self.nofile_hard) {
+            (Some(soft), Some(hard)) => Some(format!("{soft} soft, {hard} hard")),
+            (Some(soft), None) => Some(format!("{soft} soft, unlimited hard")),
+            (None, _) => None,
+        };
+        let mitigations = self.mitigations.iter().map(|(name, state)| format!("{name}: {state}")).collect::<Vec<_>>();
+        let facts = [
+            ("system", Some(format!("{} {}", self.os, self.arch))),
+            ("kernel", self.kernel.clone()),
+            ("CPU", self.cpu.clone()),
+            ("CPUs", self.cores.map(|cores| cores.to_string())),
+            ("memory", self.memory_bytes.map(|bytes| format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64))),
+            ("virtual machine", self.virtual_machine.clone()),
+            ("container", self.container.clone()),
+            ("seccomp mode", self.seccomp.map(|mode| mode.to_string())),
+            ("frequency governor", self.governor.clone()),
+            ("turbo", self.turbo.map(yes_or_no)),
+            ("SMT", self.smt.map(yes_or_no)),
+            ("clock source", self.clocksource.clone()),
+            ("load average", self.load_average.map(|load| load.to_string())),
+            ("descriptors (ulimit -n)", limit),
+            ("somaxconn", self.somaxconn.map(|most| most.to_string())),
+            ("local ports", self.port_range.map(|(first, last)| format!("{first} to {last}"))),
+            ("tcp_max_tw_buckets", self.time_wait_most.map(|most| most.to_string())),
+            ("MTU of lo", self.loopback_mtu_bytes.map(|bytes| bytes.to_string())),
+            ("io_uring_disabled", self.io_uring_disabled.map(|level| level.to_string())),
+            ("mitigations", (!mitigations.is_empty()).then(|| mitigations.join("; "))),
+            ("compiler", (!self.rustc.is_empty()).then(|| self.rustc.clone())),
+            ("build", (!self.build.is_empty()).then(|| self.build.clone())),
+            ("commit", self.commit.clone()),
+        ];
+        facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+}
+
+/// The signs containers leave: files of their runtime, or what it tells its processes.
+fn container() -> Option<String> {
+    let files = [("/.dockerenv", "docker"), ("/run/.containerenv", "podman")];
+    let left = files.iter().find(|(file, _)| Path::new(file).exists()).map(|(_, name)| (*name).to_owned());
+    left.or_else(|| std::env::var("container").ok())
+        .or_else(|| std::env::var_os("KUBERNETES_SERVICE_HOST").map(|_| "kubernetes".to_owned()))
+}
+
+/// The value of the first line `name : value`.
+fn field(text: &str, name: &str) -> Option<String> {
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(key, _)| key.trim() == name)
+        .map(|(_, value)| value.trim().to_owned())
+}
+
+fn text(path: impl AsRef<Path>) -> Option<String> {
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+fn number<T: std::str::FromStr>(path: impl AsRef<Path>) -> Option<T> {
+    text(path)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_knows_how_it_was_built() {
+        let host = Host::gather();
+        assert!(host.rustc.starts_with("rustc 1."), "{}", host.rustc);
+        assert!(host.build.contains("opt-level") && host.build.contains(std::env::consts::ARCH), "{}", host.build);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn linux_shows_the_main_facts() {
+        let host = Host::gather();
+        let kernel = host.kernel.as_deref().expect("uname");
+        assert!(kernel.starts_with("Linux "), "{kernel}");
+        assert!(host.cores.expect("cores") >= 1 && host.memory_bytes.expect("MemTotal") > 1 << 20);
+        assert!(host.nofile_soft.expect("soft limit") <= host.nofile_hard.unwrap_or(u64::MAX));
+        assert!(host.somaxconn.expect("somaxconn") > 0 && host.seccomp.is_some() && host.load_average.is_some());
+        let (first, last) = host.port_range.expect("ip_local_port_range");
+        assert!(first < last, "{first} {last}");
+        let names = host.facts().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert!(["kernel", "CPUs", "memory", "local ports"].iter().all(|name| names.contains(name)), "{names:?}");
+    }
+
+    #[test]
+    fn a_field_is_found_by_its_whole_name() {
+        let cpuinfo = "model\t\t: 1\nmodel name\t: Zen: the third\nflags : fpu hypervisor\n";
+        assert_eq!(field(cpuinfo, "model name").as_deref(), Some("Zen: the third"));
+        assert_eq!(field(cpuinfo, "name"), None);
+    }
+}
