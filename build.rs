@@ -11,6 +11,8 @@ fn main() {
         ("linux_like", &["linux", "android"][..]),
         // Systems that have accept4(2).
         ("accept4", &["linux", "android", "freebsd", "netbsd", "openbsd", "dragonfly"][..]),
+        // Systems whose clock of a process's CPU time rustix does not know.
+        ("no_process_clock", &["netbsd"][..]),
         // Systems that bind a thread to a CPU.
         ("affinity", &["linux", "android", "freebsd"][..]),
     ];
