@@ -8,6 +8,7 @@
 
 pub mod host;
 pub mod record;
+pub mod stats;
 
 pub use host::Host;
 pub use record::Record;

@@ -1,4 +1,12 @@
 //! What is made of a [`Record`]: a summary, and its exporters.
+//!
+//! | idea | file |
+//! |---|---|
+//! | figures, intervals, ranks: what every exporter stands on | `summary.rs` |
 
-pub use crate::measure::record;
-pub use record::Record;
+#[cfg(test)]
+mod sample;
+mod summary;
+
+pub use crate::measure::record::{self, Record};
+pub use summary::{Cell, Figures, Noise, Outcome, Standing, Subject, Summary};
