@@ -5,7 +5,7 @@
 //!     duplicate of the description is left; we never duplicate one, so closing alone is enough.
 //! (b) Errors and hang-ups are reported even for an empty interest: a loop that is merely not interested would
 //!     spin. So "empty" means taken out of the kernel's list, and remembered in `parked`, the only table kept here.
-//! (c) Regular files are refused with EPERM.
+//! (c) Regular files are refused with EPERM, also when they are to be modified or deleted.
 //! (d) The peer's half-close is EPOLLRDHUP, and only if asked for. We ask whenever we ask to read, and never else:
 //!     a paused reader would be woken for ever.
 //! (e) In edge mode a wait that reports data says nothing later of a FIN that was already there. So edge also asks
@@ -20,6 +20,7 @@ use std::time::Duration;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
 use rustix::event::epoll::EventFlags;
+use rustix::io::Errno;
 
 use crate::event::{Events, Interest, OwnedSource, RawSource, Source, Token, Trigger, raw};
 use crate::poller::{Calls, Capabilities, Growth, Ledger, Poller, exists, unknown};
@@ -46,7 +47,7 @@ impl Epoll {
         self.ledger.change_calls += 1;
         let added = epoll::add(&self.queue, source, epoll::EventData::new_u64(token.0), flags);
         added.map_err(|errno| match errno {
-            rustix::io::Errno::PERM => io::Error::new(
+            Errno::PERM => io::Error::new(
                 io::ErrorKind::Unsupported,
                 "epoll cannot watch this kind of file: regular files and directories are always ready (EPERM)",
             ),
@@ -56,7 +57,7 @@ impl Epoll {
 
     fn control_delete(&mut self, source: Source<'_>) -> io::Result<()> {
         self.ledger.change_calls += 1;
-        Ok(epoll::delete(&self.queue, source)?)
+        epoll::delete(&self.queue, source).map_err(not_there)
     }
 
     /// (b) Rare, so kept out of the way of the common case, which is an empty table.
@@ -98,7 +99,7 @@ impl Poller for Epoll {
             (false, false) => {
                 self.ledger.change_calls += 1;
                 let data = epoll::EventData::new_u64(token.0);
-                epoll::modify(&self.queue, source, data, flags(interest, trigger))?;
+                epoll::modify(&self.queue, source, data, flags(interest, trigger)).map_err(not_there)?;
             }
             (false, true) => {
                 self.control_delete(source)?;
@@ -116,10 +117,7 @@ impl Poller for Epoll {
 
     fn remove(&mut self, source: Source<'_>) -> io::Result<()> {
         if !self.is_parked(source) {
-            self.control_delete(source).map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => unknown("epoll"),
-                _ => error,
-            })?;
+            self.control_delete(source)?;
         } else {
             self.parked.remove(&raw(source));
         }
@@ -151,6 +149,14 @@ impl Poller for Epoll {
 
     fn ledger(&self) -> Ledger {
         self.ledger
+    }
+}
+
+/// The error of a change to what is not in the kernel's list, (c) or never can be.
+fn not_there(errno: Errno) -> io::Error {
+    match errno {
+        Errno::NOENT | Errno::PERM => unknown("epoll"),
+        errno => errno.into(),
     }
 }
 
