@@ -7,7 +7,9 @@
 //! (c) The result is a count, and we must look for the entries ourselves; the search stops at the count.
 //! (d) With more ready than the caller's room the lowest entries would win for ever. A wait that ran out of room
 //!     is followed by one that searches from where it stopped.
-//! (e) WSAPoll refuses POLLPRI and answers it with WSAEINVAL; Windows has no POLLRDHUP either.
+//! (e) A number that is not open is POLLNVAL, in every call, at once. It is reported once and taken out of the array, or
+//!     a caller that does not care would spin.
+//! (f) WSAPoll refuses POLLPRI and answers it with WSAEINVAL; Windows has no POLLRDHUP either.
 
 use std::io;
 use std::time::Duration;
@@ -53,23 +55,48 @@ impl Poll {
         }
     }
 
-    /// (c) Reports entries of `range` until `left` have been found or the room is used up.
+    /// (e) What is not open has been reported, and is watched no more.
+    #[cold]
+    fn unwatch_invalid(&mut self) {
+        let mut at = 0;
+        while let Some(entry) = self.entries.get(at) {
+            let source = entry.fd as RawSource;
+            if entry.revents & sys::INVALID == 0 {
+                at += 1;
+                continue;
+            }
+            self.unwatch(at);
+            self.index.set(source, Place::Parked);
+        }
+    }
+
+    /// (c) Reports entries of `range` until all that were counted are found, or the room is used up; then returns where
+    /// it stopped.
     #[inline]
-    fn collect(&self, range: std::ops::Range<usize>, left: &mut usize, events: &mut Events) -> Option<usize> {
+    fn collect(&self, range: std::ops::Range<usize>, found: &mut Found, events: &mut Events) -> Option<usize> {
         let start = range.start;
         for (offset, entry) in self.entries[range].iter().enumerate() {
             if entry.revents != 0 {
                 if !events.push(event(self.tokens[start + offset], entry.revents)) {
                     return Some(start + offset);
                 }
-                *left -= 1;
-                if *left == 0 {
+                found.all |= entry.revents;
+                found.left -= 1;
+                if found.left == 0 {
                     return None;
                 }
             }
         }
         None
     }
+}
+
+/// The search of one wait.
+struct Found {
+    // Counted by the kernel and not yet met.
+    left: usize,
+    // The answers of all that were met, or-ed.
+    all: i16,
 }
 
 impl Poller for Poll {
@@ -138,21 +165,25 @@ impl Poller for Poll {
         events.clear();
         self.ledger.waits += 1;
         self.ledger.wait_calls += 1;
-        let found = sys::poll(&mut self.entries, timeout);
-        let mut left = *found.as_ref().unwrap_or(&0);
-        if left > 0 {
+        let counted = sys::poll(&mut self.entries, timeout);
+        let mut found = Found { left: *counted.as_ref().unwrap_or(&0), all: 0 };
+        if found.left > 0 {
             let from = self.from.min(self.entries.len());
-            let stopped = self.collect(from..self.entries.len(), &mut left, events);
+            let stopped = self.collect(from..self.entries.len(), &mut found, events);
             let stopped = match stopped {
-                None if left > 0 => self.collect(0..from, &mut left, events),
+                None if found.left > 0 => self.collect(0..from, &mut found, events),
                 stopped => stopped,
             };
             self.from = stopped.unwrap_or(0);
-            debug_assert!(stopped.is_some() || left == 0, "poll(2) counted {left} more than were marked");
+            debug_assert!(stopped.is_some() || found.left == 0, "poll(2) counted {} more than were marked", found.left);
+            // Only once all were reported; until then they are found, and reported, again.
+            if found.all & sys::INVALID != 0 && stopped.is_none() {
+                self.unwatch_invalid();
+            }
         }
         self.ledger.events += events.len() as u64;
         self.ledger.empty += u64::from(events.is_empty());
-        found.map(drop)
+        counted.map(drop)
     }
 
     fn ledger(&self) -> Ledger {
@@ -169,7 +200,7 @@ fn asked(interest: Interest) -> i16 {
         bits |= sys::WRITABLE;
     }
     if interest.contains(Interest::PRIORITY) {
-        bits |= sys::PRIORITY; // (e)
+        bits |= sys::PRIORITY; // (f)
     }
     bits
 }
@@ -212,6 +243,7 @@ mod sys {
     pub(super) const READABLE: i16 = libc::POLLIN;
     pub(super) const WRITABLE: i16 = libc::POLLOUT;
     pub(super) const PRIORITY: i16 = libc::POLLPRI;
+    pub(super) const INVALID: i16 = libc::POLLNVAL;
 
     cfg_if::cfg_if! {
         if #[cfg(linux_like)] {
@@ -221,7 +253,6 @@ mod sys {
             pub(super) const RDHUP: i16 = if cfg!(target_os = "freebsd") { 0x4000 } else { 0 };
             pub(super) const ERROR: i16 = libc::POLLERR;
             pub(super) const HANG_UP: i16 = libc::POLLHUP;
-            pub(super) const INVALID: i16 = libc::POLLNVAL;
         }
     }
 
@@ -266,7 +297,7 @@ mod sys {
 
     pub(super) const READABLE: i16 = WinSock::POLLRDNORM | WinSock::POLLRDBAND;
     pub(super) const WRITABLE: i16 = WinSock::POLLWRNORM;
-    pub(super) const PRIORITY: i16 = 0; // (e)
+    pub(super) const PRIORITY: i16 = 0; // (f)
     pub(super) const RDHUP: i16 = 0;
     pub(super) const ERROR: i16 = WinSock::POLLERR;
     pub(super) const HANG_UP: i16 = WinSock::POLLHUP;
