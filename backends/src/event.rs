@@ -136,6 +136,12 @@ impl Interest {
         self.0 == 0
     }
 
+    /// Both interests: what `|` gives, for constants.
+    #[inline]
+    pub const fn union(self, other: Interest) -> Interest {
+        Interest(self.0 | other.0)
+    }
+
     /// This interest without `other`.
     #[inline]
     pub const fn without(self, other: Interest) -> Interest {
@@ -148,7 +154,7 @@ impl BitOr for Interest {
 
     #[inline]
     fn bitor(self, other: Interest) -> Interest {
-        Interest(self.0 | other.0)
+        self.union(other)
     }
 }
 

@@ -16,6 +16,8 @@
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("pollmark is for 64-bit targets: tokens pass through the kernel as 64 bits of user data");
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod event;
 mod index;
 mod poller;

@@ -210,6 +210,13 @@ impl Capabilities {
         }
     }
 
+    /// Whether an edge-triggered reader may stop at a short read when the event carried nothing that is
+    /// [more than bytes](crate::Event::more_than_bytes). Only if a half-close and urgent data are both told can their
+    /// absence be believed; otherwise the reader goes on to 0 or `WouldBlock`.
+    pub const fn short_read_means_drained(&self) -> bool {
+        self.half_close && self.priority
+    }
+
     /// Whether sources can be added with `trigger`.
     pub const fn supports(&self, trigger: Trigger) -> bool {
         match trigger {
