@@ -1,0 +1,76 @@
+//! SIGINT and SIGTERM: the first is for the program to act on, the second ends it at once.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+/// Which signal came.
+pub(super) type Received = Arc<OnceLock<i32>>;
+
+/// Runs `act`, on a thread of its own, when the first of the two signals comes; a second one ends the program.
+pub(super) fn on_first(act: impl FnOnce() + Send + 'static) -> io::Result<Received> {
+    let received = Received::default();
+    let seen = Arc::clone(&received);
+    sys::watch(move |signal| {
+        let _ = seen.set(signal);
+        act();
+    })?;
+    Ok(received)
+}
+
+cfg_if::cfg_if! {
+    if #[cfg(unix)] {
+        mod sys {
+            use super::*;
+            use std::io::Read;
+            use std::os::unix::net::UnixStream;
+            use std::sync::atomic::{AtomicBool, Ordering};
+
+            /// Each signal writes a byte into a pipe of its own kind; a thread sleeps on it.
+            pub(super) fn watch(act: impl FnOnce(i32) + Send + 'static) -> io::Result<()> {
+                let (reader, writer) = UnixStream::pair()?;
+                let once = Arc::new(AtomicBool::new(false));
+                let terminated = Arc::new(AtomicBool::new(false));
+                for signal in [SIGINT, SIGTERM] {
+                    // In this order: a signal that finds `once` set ends the program, and only then it is set.
+                    signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&once))?;
+                    signal_hook::flag::register(signal, Arc::clone(&once))?;
+                    if signal == SIGTERM {
+                        signal_hook::flag::register(signal, Arc::clone(&terminated))?;
+                    }
+                    signal_hook::low_level::pipe::register(signal, writer.try_clone()?)?;
+                }
+                std::thread::Builder::new().name("signals".into()).spawn(move || {
+                    let mut reader = reader;
+                    if matches!(reader.read(&mut [0]), Ok(1)) {
+                        act(if terminated.load(Ordering::SeqCst) { SIGTERM } else { SIGINT });
+                    }
+                })?;
+                Ok(())
+            }
+        }
+    } else {
+        mod sys {
+            use super::*;
+            use std::sync::atomic::{AtomicUsize, Ordering};
+            use std::time::Duration;
+
+            /// No pipe to sleep on: looks twenty times a second.
+            pub(super) fn watch(act: impl FnOnce(i32) + Send + 'static) -> io::Result<()> {
+                let came = Arc::new(AtomicUsize::new(0));
+                for signal in [SIGINT, SIGTERM] {
+                    signal_hook::flag::register_usize(signal, Arc::clone(&came), signal as usize)?;
+                }
+                std::thread::Builder::new().name("signals".into()).spawn(move || loop {
+                    std::thread::sleep(Duration::from_millis(50));
+                    match came.load(Ordering::SeqCst) {
+                        0 => {}
+                        signal => return act(signal as i32),
+                    }
+                })?;
+                Ok(())
+            }
+        }
+    }
+}
