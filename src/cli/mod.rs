@@ -12,6 +12,8 @@
 //! ```
 
 mod backends;
+mod serve;
+mod signals;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -32,6 +34,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Backends(backends::Arguments),
+    Serve(serve::Arguments),
 }
 
 const EXIT_CODES: &str = "\
@@ -49,6 +52,7 @@ pub fn run(registry: &Registry, arguments: impl IntoIterator<Item = OsString>) -
     let done = match Cli::try_parse_from(arguments) {
         Ok(cli) => match cli.command {
             Command::Backends(arguments) => backends::run(registry, arguments),
+            Command::Serve(arguments) => serve::run(registry, arguments),
         },
         Err(error) => explain(&error),
     };

@@ -62,18 +62,14 @@ pub(super) fn run(registry: &Registry, arguments: Arguments) -> Result<(), Failu
 
     let control = server.control();
     let stop = control.clone();
-    let received = signals::on_first(move || stop.stop())
+    signals::on_first(move |_| stop.stop())
         .map_err(|error| Failure::failed(format!("cannot listen for signals: {error}")))?;
     if arguments.stats {
         std::thread::spawn(move || report_every_second(&control));
     }
     let began = Instant::now();
     let stats = server.run().map_err(|error| Failure::failed(format!("cannot serve: {error}")))?;
-    write_account(&mut io::stderr().lock(), &stats, began.elapsed())?;
-    match received.get() {
-        Some(signal) => Err(Failure::signalled(signal)),
-        None => Ok(()),
-    }
+    Ok(write_account(&mut io::stderr().lock(), &stats, began.elapsed())?)
 }
 
 fn bind(registry: &Registry, arguments: &Arguments) -> Result<Box<dyn Server>, Failure> {

@@ -1,22 +1,14 @@
 //! SIGINT and SIGTERM: the first is for the program to act on, the second ends it at once.
 
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-/// Which signal came.
-pub(super) type Received = Arc<OnceLock<i32>>;
-
-/// Runs `act`, on a thread of its own, when the first of the two signals comes; a second one ends the program.
-pub(super) fn on_first(act: impl FnOnce() + Send + 'static) -> io::Result<Received> {
-    let received = Received::default();
-    let seen = Arc::clone(&received);
-    sys::watch(move |signal| {
-        let _ = seen.set(signal);
-        act();
-    })?;
-    Ok(received)
+/// Runs `act`, on a thread of its own, when the first of the two signals comes, and tells it which; a second one ends
+/// the program.
+pub(super) fn on_first(act: impl FnOnce(i32) + Send + 'static) -> io::Result<()> {
+    sys::watch(act)
 }
 
 cfg_if::cfg_if! {
