@@ -1,4 +1,6 @@
 //! What holds for the whole: servers on every mechanism, and the rules of the house.
 
+#[cfg(feature = "cli")]
+mod cli;
 mod house;
 mod server;

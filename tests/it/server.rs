@@ -13,7 +13,7 @@ use pollmark::protocol::{Context, Echo, Peer, Protocol};
 use pollmark::server::{Config, Control, Kernel, Net, ReadinessServer, Server, Stats, ThreadServer};
 
 /// Longer than anything here takes; a test that meets it has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server on a thread of its own, stopped when the test is done with it.
 struct Running {
