@@ -11,6 +11,7 @@
 //! | the server and its drivers | [`server`] |
 //! | everything measurable, by name | [`mechanism`] |
 //! | what is done to a server | `workload` (feature `report`) |
+//! | server and load in processes of their own | `child` (feature `report`) |
 //! | measuring: records, statistics, facts of the host | `measure` (feature `report`) |
 //! | what is made of the records | `report` (feature `report`) |
 //! | the command | `cli` (feature `cli`) |
@@ -35,6 +36,8 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+#[cfg(feature = "report")]
+pub mod child;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod conn;

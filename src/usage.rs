@@ -31,6 +31,11 @@ pub fn raise_descriptor_limit() -> Option<u64> {
     sys::raise_descriptor_limit()
 }
 
+/// The CPUs this process may run on; empty where the system does not tell.
+pub fn cpus() -> Vec<usize> {
+    sys::cpus()
+}
+
 /// Binds this thread, and all it will start, to one CPU.
 ///
 /// # Errors
@@ -69,9 +74,9 @@ cfg_if::cfg_if! {
             pub(super) fn private_memory() -> Option<u64> {
                 if cfg!(linux_like) {
                     let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").ok()?;
-                    let kilobytes = |line: &str| line.split_whitespace().nth(1)?.parse::<u64>().ok();
-                    let private = rollup.lines().filter(|line| line.starts_with("Private_")).filter_map(kilobytes);
-                    return Some(private.sum::<u64>() * 1024);
+                    // Clean pages are of the program's file, and private only for as long as no other process runs it.
+                    let dirty = rollup.lines().find_map(|line| line.strip_prefix("Private_Dirty:"))?;
+                    return Some(dirty.split_whitespace().next()?.parse::<u64>().ok()? * 1024);
                 }
                 let unit = if cfg!(target_vendor = "apple") { 1 } else { 1024 };
                 Some(getrusage(UsageWho::RUSAGE_SELF).ok()?.max_rss() as u64 * unit)
@@ -87,6 +92,16 @@ cfg_if::cfg_if! {
                 let highest = if cfg!(target_vendor = "apple") { maximum.min(Some(10_240)).or(Some(10_240)) } else { maximum };
                 let _ = setrlimit(Resource::Nofile, Rlimit { current: highest, maximum });
                 descriptor_limit()
+            }
+
+            pub(super) fn cpus() -> Vec<usize> {
+                #[cfg(affinity)]
+                {
+                    let allowed = rustix::thread::sched_getaffinity(None).unwrap_or_default();
+                    (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect()
+                }
+                #[cfg(not(affinity))]
+                Vec::new()
             }
 
             pub(super) fn pin(cpu: usize) -> io::Result<()> {
@@ -126,6 +141,10 @@ cfg_if::cfg_if! {
 
             pub(super) fn raise_descriptor_limit() -> Option<u64> {
                 None
+            }
+
+            pub(super) fn cpus() -> Vec<usize> {
+                Vec::new()
             }
 
             pub(super) fn pin(_cpu: usize) -> io::Result<()> {
