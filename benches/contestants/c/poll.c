@@ -18,19 +18,21 @@ int main(int argc, char **argv)
 
 	for (;;) {
 		int ready = poll(slots, used, -1);
-		if (ready < 0 && errno != EINTR)
-			die("poll");
-
-		/* `slot` stays where it is after a removal: another connection was moved there and may be ready too. */
-		for (struct pollfd *slot = slots + 1; ready > (slots[0].revents != 0); ) {
-			if (!slot->revents) {
-				slot++;
+		if (ready < 0) {
+			if (errno == EINTR)
 				continue;
-			}
-			ready--;
+			die("poll");
+		}
+
+		/* Some slot is ready as long as any is left, so the search needs no end. After a removal `slot` stays where
+		 * it is: another connection was moved there and may be ready too. */
+		struct pollfd *slot = slots + 1;
+		for (int left = ready - (slots[0].revents != 0); left > 0; left--) {
+			while (!slot->revents)
+				slot++;
 			switch (slot->events == POLLIN ? echo(slot->fd) : flush(slot->fd)) {
-			case GO_ON: slot->events = POLLIN; slot++; break;
-			case BLOCKED: slot->events = POLLOUT; slot++; break;
+			case GO_ON: (slot++)->events = POLLIN; break;
+			case BLOCKED: (slot++)->events = POLLOUT; break;
 			case CLOSE:
 				hang_up(slot->fd);
 				*slot = slots[--used];
