@@ -1,4 +1,5 @@
-/* What every server here does before its loop: address, limits, listener, and how it ends. None of it is measured. */
+/* What comes before the loop of every C program here: address, limits, listener, and how it ends. None of it is
+ * measured. */
 #pragma once
 
 #define _GNU_SOURCE /* accept4 */
@@ -40,23 +41,31 @@ static void raise_descriptor_limit(void)
 		die("setrlimit");
 }
 
-/* Listens on "A.B.C.D:PORT", port 0 for any, and prints the address bound as the first line. */
-static int listen_on(int argc, char **argv)
+/* "A.B.C.D:PORT" */
+static struct sockaddr_in ipv4(char *text)
 {
 	struct sockaddr_in address = { .sin_family = AF_INET };
-	socklen_t length = sizeof address;
-	char *colon = argc == 2 ? strchr(argv[1], ':') : NULL;
-	if (!colon) {
+	char *colon = strchr(text, ':');
+	if (colon) {
+		*colon = 0;
+		address.sin_port = htons(atoi(colon + 1));
+	}
+	if (!colon || !inet_aton(text, &address.sin_addr)) {
+		fprintf(stderr, "not an address, A.B.C.D:PORT: %s\n", text);
+		exit(2);
+	}
+	return address;
+}
+
+/* Listens on the address in the only argument, port 0 for any, and prints the one bound as the first line. */
+static __attribute__((unused)) int listen_on(int argc, char **argv)
+{
+	if (argc != 2) {
 		fprintf(stderr, "usage: %s 127.0.0.1:PORT\n", argv[0]);
 		exit(2);
 	}
-	*colon = 0;
-	address.sin_port = htons(atoi(colon + 1));
-	if (!inet_aton(argv[1], &address.sin_addr)) {
-		fprintf(stderr, "%s: not an IPv4 address: %s\n", argv[0], argv[1]);
-		exit(2);
-	}
-
+	struct sockaddr_in address = ipv4(argv[1]);
+	socklen_t length = sizeof address;
 	int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int on = 1;
 	if (listener < 0)
