@@ -100,7 +100,7 @@ where
             let why = format!("this mechanism has no {} trigger", turns.trigger);
             return Err(io::Error::new(io::ErrorKind::Unsupported, why));
         }
-        turns.reads_to_the_end = turns.trigger == Trigger::Edge && !capabilities.half_close;
+        turns.reads_to_the_end = turns.trigger == Trigger::Edge && !capabilities.short_read_means_drained();
         turns.looks_twice = turns.reads_to_the_end || turns.trigger == Trigger::Oneshot;
         turns.begin(server.listeners)?;
         turns.run()?;
@@ -125,7 +125,7 @@ pub(super) struct Loop<P, Q: Protocol, N, O> {
     inbox: Inbox,
     pub(super) config: Config,
     stopping: bool,
-    /// An edge may hide the end of the stream behind bytes, and this mechanism does not say so.
+    /// An edge may hide the end of the stream, or an urgent mark, behind bytes, and this mechanism does not say so.
     reads_to_the_end: bool,
     /// After the straight line there is always more to do: rearm, or read to the end.
     looks_twice: bool,
