@@ -71,7 +71,7 @@ use crate::event::{Events, Interest, OwnedSource, Source, Token, Trigger};
 /// | pending error | looks like data and room | POLLERR | EPOLLERR | EV_EOF with an errno | the platform's |
 /// | regular file | always ready | always ready | `Unsupported` | until its end | the platform's |
 /// | closed behind its back | an error event, from EBADF | an error event, from POLLNVAL | silence | silence | the platform's |
-/// | changes | no call | no call | one call each | ride with the next wait | one or two calls each |
+/// | changes | no call | no call | one call each | ride with the next wait | one call each, and on Linux five for a wait |
 ///
 /// On Windows a source is a socket; select(2)'s sets are limited by count instead of by number, and poll(2) is WSAPoll.
 pub trait Poller {
