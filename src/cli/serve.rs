@@ -37,6 +37,9 @@ pub(super) struct Arguments {
     /// Print what has been done, every second, to stderr.
     #[arg(long)]
     stats: bool,
+    /// Print the account at the end as a line of JSON on stdout, instead of in words on stderr.
+    #[arg(long)]
+    json: bool,
     /// Log what happens to connections to stderr.
     #[arg(long)]
     log: bool,
@@ -69,7 +72,35 @@ pub(super) fn run(registry: &Registry, arguments: Arguments) -> Result<(), Failu
     }
     let began = Instant::now();
     let stats = server.run().map_err(|error| Failure::failed(format!("cannot serve: {error}")))?;
+    if arguments.json {
+        return Ok(writeln!(out, "{}", json(&stats))?);
+    }
     Ok(write_account(&mut io::stderr().lock(), &stats, began.elapsed())?)
+}
+
+fn json(stats: &Stats) -> serde_json::Value {
+    let ledger = &stats.ledger;
+    serde_json::json!({
+        "waits": ledger.waits,
+        "events": ledger.events,
+        "empty": ledger.empty,
+        "changes": ledger.changes,
+        "wait_calls": ledger.wait_calls,
+        "change_calls": ledger.change_calls,
+        "derived": ledger.derived,
+        "accepted": stats.accepted,
+        "refused": stats.refused,
+        "closed": stats.closed,
+        "open": stats.open,
+        "accept_calls": stats.accept_calls,
+        "read_calls": stats.read_calls,
+        "write_calls": stats.write_calls,
+        "other_calls": stats.other_calls,
+        "calls": stats.calls(),
+        "bytes_in": stats.bytes_in,
+        "bytes_out": stats.bytes_out,
+        "spurious": stats.spurious,
+    })
 }
 
 fn bind(registry: &Registry, arguments: &Arguments) -> Result<Box<dyn Server>, Failure> {

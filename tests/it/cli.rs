@@ -159,6 +159,88 @@ fn out_of_descriptors_the_server_turns_newcomers_away_and_keeps_the_others() {
     }
 }
 
+/// The account is not an estimate: strace(1), counting from outside, comes to the same figures, call by call.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_servers_account_equals_what_strace_counts() {
+    use pollmark::backends::Registry;
+    use pollmark::mechanism::Mechanism;
+
+    if Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "strace is missing, and CI promised this check");
+        println!("NOT CHECKED: strace is not installed (Debian: apt-get install strace)");
+        return;
+    }
+    let registry = Registry::builtin();
+    for mechanism in Mechanism::all(&registry) {
+        let Ok(capabilities) = mechanism.probe(&registry) else { continue };
+        let trace = std::env::temp_dir().join(format!("pollmark-{}-{mechanism}.strace", std::process::id()));
+        let mut command = Command::new("strace");
+        command.args(["-f", "-Y", "-qq", "-e", "signal=none", "-o"]).arg(&trace);
+        command.arg(env!("CARGO_BIN_EXE_pollmark")).args(["serve", "--json", "--backend", mechanism.name()]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("strace starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines().map(|line| line.expect("text"));
+        let address = lines.next().expect("a first line");
+        script(&address);
+
+        let traced = std::fs::read_to_string(&trace).expect("a trace");
+        let server = traced.split('<').next().expect("a process").parse().expect("its number");
+        let server = rustix::process::Pid::from_raw(server).expect("not 0");
+        rustix::process::kill_process(server, rustix::process::Signal::TERM).expect("it runs");
+        let account: serde_json::Value = serde_json::from_str(&lines.next().expect("an account")).expect("JSON");
+        assert!(child.wait().expect("it ends").success());
+
+        let traced = std::fs::read_to_string(&trace).expect("a trace");
+        // From the first line of output on: before it, mechanisms are probed.
+        let (_, traced) = traced.split_once("write(1, ").expect("the address was printed");
+        // Not the server's: the thread that waits for signals, and what the library that catches them tells its pipe.
+        let foreign = |line: &str| line.contains("<signals>") || line.contains("MSG_DONTWAIT");
+        let ours = traced.lines().filter(|line| !foreign(line)).collect::<Vec<_>>();
+        let made = |names: &[&str]| ours.iter().filter(|line| names.iter().any(|name| is_call(line, name))).count();
+        let counted = |field: &str| account[field].as_u64().expect("a count") as usize;
+        println!("{mechanism}: {account}");
+        assert_eq!(made(&["accept4"]), counted("accept_calls"), "{mechanism}: accept4");
+        assert_eq!(made(&["recvfrom"]), counted("read_calls"), "{mechanism}: recvfrom");
+        assert_eq!(made(&["sendto"]), counted("write_calls"), "{mechanism}: sendto");
+        assert_eq!(counted("closed"), 12, "{mechanism}: closed");
+        // A derived count is checked beside its poller, where nothing else makes the same calls.
+        if let Some(calls) = capabilities.map(|capabilities| capabilities.calls).filter(|_| account["derived"] == false)
+        {
+            // fcntl(2) is select's search for a bad number, of which there is none; std's debug builds check with it.
+            let waits = calls.wait.iter().copied().filter(|name| *name != "fcntl").collect::<Vec<_>>();
+            assert_eq!(made(&waits), counted("wait_calls"), "{mechanism}: {waits:?}");
+            assert_eq!(made(calls.change), counted("change_calls"), "{mechanism}: {:?}", calls.change);
+        }
+        let _ = std::fs::remove_file(trace);
+    }
+}
+
+/// Whether a line of a trace is the beginning of a call of this name: `123<thread> name(…`, also if it is resumed later.
+#[cfg(target_os = "linux")]
+fn is_call(line: &str, name: &str) -> bool {
+    let call = line.split_once(' ').map_or("", |(_, rest)| rest.trim_start());
+    call.strip_prefix(name).is_some_and(|rest| rest.starts_with('('))
+}
+
+/// Twelve connections that echo, half-close, reset or say nothing, in turn.
+#[cfg(target_os = "linux")]
+fn script(address: &str) {
+    for round in 0..12 {
+        let mut client = TcpStream::connect(address).expect("listening");
+        client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        if round % 4 != 3 {
+            assert!(echoes(&mut client, &vec![round; 1 + 9_000 * usize::from(round)]));
+        }
+        if round % 3 == 0 {
+            client.shutdown(std::net::Shutdown::Write).expect("a half-close");
+            assert_eq!(client.read(&mut [0]).expect("the end"), 0);
+        }
+        if round % 5 == 0 {
+            socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).expect("a reset on close");
+        }
+    }
+}
+
 /// User and system time of a process, in ticks of the clock.
 fn cpu_ticks(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
