@@ -12,6 +12,7 @@
 //! ```
 
 mod backends;
+mod load;
 mod serve;
 mod signals;
 
@@ -35,6 +36,7 @@ struct Cli {
 enum Command {
     Backends(backends::Arguments),
     Serve(serve::Arguments),
+    Load(load::Arguments),
 }
 
 const EXIT_CODES: &str = "\
@@ -49,10 +51,13 @@ Exit codes:
 ///
 /// What it prints goes to stdout, an error as one line to stderr. The exit codes are in `pollmark --help`.
 pub fn run(registry: &Registry, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // A comparison executes this program again for its servers and loads.
+    crate::child::enter(registry);
     let done = match Cli::try_parse_from(arguments) {
         Ok(cli) => match cli.command {
             Command::Backends(arguments) => backends::run(registry, arguments),
             Command::Serve(arguments) => serve::run(registry, arguments),
+            Command::Load(arguments) => load::run(arguments),
         },
         Err(error) => explain(&error),
     };

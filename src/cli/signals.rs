@@ -2,13 +2,49 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::Failure;
 
 /// Runs `act`, on a thread of its own, when the first of the two signals comes, and tells it which; a second one ends
 /// the program.
 pub(super) fn on_first(act: impl FnOnce(i32) + Send + 'static) -> io::Result<()> {
     sys::watch(act)
+}
+
+/// A flag the first signal raises, for work that looks at it now and then.
+pub(super) struct Stop {
+    flag: Arc<AtomicBool>,
+    signal: Arc<AtomicI32>,
+}
+
+impl Stop {
+    /// Begins to listen.
+    pub(super) fn on_signals() -> Result<Stop, Failure> {
+        let stop = Stop { flag: Arc::default(), signal: Arc::default() };
+        let (flag, came) = (stop.flag(), Arc::clone(&stop.signal));
+        on_first(move |signal| {
+            came.store(signal, Ordering::SeqCst);
+            flag.store(true, Ordering::SeqCst);
+        })
+        .map_err(|error| Failure::failed(format!("cannot listen for signals: {error}")))?;
+        Ok(stop)
+    }
+
+    /// The flag.
+    pub(super) fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.flag)
+    }
+
+    /// How the command ends if a signal has come.
+    pub(super) fn outcome(&self) -> Result<(), Failure> {
+        match self.signal.load(Ordering::SeqCst) {
+            0 => Ok(()),
+            signal => Err(Failure::signalled(signal)),
+        }
+    }
 }
 
 cfg_if::cfg_if! {
@@ -17,7 +53,6 @@ cfg_if::cfg_if! {
             use super::*;
             use std::io::Read;
             use std::os::unix::net::UnixStream;
-            use std::sync::atomic::{AtomicBool, Ordering};
 
             /// Each signal writes a byte into a pipe of its own kind; a thread sleeps on it.
             pub(super) fn watch(act: impl FnOnce(i32) + Send + 'static) -> io::Result<()> {
@@ -45,7 +80,7 @@ cfg_if::cfg_if! {
     } else {
         mod sys {
             use super::*;
-            use std::sync::atomic::{AtomicUsize, Ordering};
+            use std::sync::atomic::AtomicUsize;
             use std::time::Duration;
 
             /// No pipe to sleep on: looks twenty times a second.

@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 
 use crate::server::PATIENCE;
 
-fn pollmark(arguments: &[&str]) -> Command {
+pub(crate) fn pollmark(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pollmark"));
     command.args(arguments).env_remove("POLLMARK_BACKEND").stdin(Stdio::null());
     command
 }
 
-fn run(arguments: &[&str]) -> Output {
+pub(crate) fn run(arguments: &[&str]) -> Output {
     pollmark(arguments).output().expect("the command starts")
 }
 
 /// Fails with `code` and one line on stderr that contains all of `words`.
-fn fails(output: &Output, code: i32, words: &[&str]) {
+pub(crate) fn fails(output: &Output, code: i32, words: &[&str]) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{said}");
     assert_eq!(said.trim_end().lines().count(), 1, "not one line: {said}");
@@ -28,13 +28,13 @@ fn fails(output: &Output, code: i32, words: &[&str]) {
 }
 
 /// A server as a child process.
-struct Serving {
+pub(crate) struct Serving {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Serving {
-    fn start(mut command: Command) -> Serving {
+    pub(crate) fn start(mut command: Command) -> Serving {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the server starts");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a first line");

@@ -3,4 +3,6 @@
 #[cfg(feature = "cli")]
 mod cli;
 mod house;
+#[cfg(feature = "cli")]
+mod load;
 mod server;
