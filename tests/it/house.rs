@@ -84,3 +84,21 @@ fn platforms_are_listed_in_one_place_per_crate() {
         forbid(folder, &["any(target_os"], "name the group of systems in build.rs instead");
     }
 }
+
+#[test]
+fn the_code_that_contributing_quotes_is_in_the_files_it_names() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("CONTRIBUTING.md")).expect("text").replace("\r\n", "\n");
+    let mut quoted = 0;
+    for block in text.split("```rust\n// ").skip(1) {
+        let (file, code) = block.split_once('\n').expect("a file's name, then code");
+        let (code, _) = code.split_once("```").expect("the end of the code");
+        let source = fs::read_to_string(root.join(file)).expect(file);
+        let there: Vec<&str> = source.lines().map(str::trim).collect();
+        for line in code.lines().map(str::trim) {
+            assert!(there.contains(&line), "{file} has no line {line:?} any more: CONTRIBUTING.md quotes it");
+            quoted += 1;
+        }
+    }
+    assert!(quoted >= 10, "only {quoted} lines were found to check: the quotations have changed their form");
+}
