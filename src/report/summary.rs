@@ -174,7 +174,12 @@ impl<'a> Summary<'a> {
         self.idle.iter().flat_map(|idle| self.active.iter().map(|active| (*idle, *active)))
     }
 
-    /// The cells of a table as a reader wants them: best first, then those without a rank, then those without figures.
+    /// Whether any cell of a table has figures.
+    pub fn is_measured(&self, idle: u32, active: u32) -> bool {
+        self.table(idle, active).iter().any(|cell| cell.figures().is_some())
+    }
+
+    /// The cells of a table as a reader wants them: best first, those without figures last.
     pub fn ranked(&self, idle: u32, active: u32) -> Vec<&Cell> {
         let mut cells = self.table(idle, active).iter().collect::<Vec<_>>();
         let cost = |cell: &Cell| cell.figures().map(|figures| figures.cpu_ns.map_or(f64::MAX, |cpu| cpu.value));
@@ -223,16 +228,17 @@ impl<'a> Summary<'a> {
         let mut found = Vec::new();
         for cell in cells.iter().filter(|cell| cost(cell).is_some()) {
             let loses = |to: &Cell| self.ratio(cell, to).is_some_and(|ratio| ratio.is_beyond(self.noise.margin));
+            let ratio = self.ratio(cell, best);
             let standing = if self.subjects[cell.subject].control {
                 Standing::Unranked
             } else if cell.subject == best.subject {
                 Standing::Best
-            } else if !loses(best) {
+            } else if !ratio.is_some_and(|ratio| ratio.is_beyond(self.noise.margin)) {
                 Standing::Indistinguishable
             } else {
                 Standing::Rank(1 + contenders.iter().filter(|other| loses(other)).count())
             };
-            found.push((cell.subject, self.ratio(cell, best), standing));
+            found.push((cell.subject, ratio, standing));
         }
         for (subject, ratio, standing) in found {
             if let Outcome::Measured(figures) = &mut self.cells[first + subject].outcome {

@@ -1,0 +1,136 @@
+//! results.csv: one line for each cell, for spreadsheets and plotting programs; units in the names of the columns.
+
+use std::io;
+
+use super::summary::{Cell, Figures, Outcome, Standing, Summary};
+use crate::measure::stats::Estimate;
+
+const COLUMNS: [&str; 32] = [
+    "subject",
+    "mechanism",
+    "control",
+    "idle",
+    "active",
+    "outcome",
+    "reason",
+    "rounds",
+    "rank",
+    "ratio_to_best",
+    "ratio_low",
+    "ratio_high",
+    "cpu_ns_per_request",
+    "cpu_ns_low",
+    "cpu_ns_high",
+    "cpu_user_share",
+    "requests_per_second",
+    "requests_per_second_low",
+    "requests_per_second_high",
+    "client_limited",
+    "latency_samples",
+    "p50_ns",
+    "p99_ns",
+    "p99_9_ns",
+    "calls_per_request",
+    "calls_derived",
+    "events_per_wait",
+    "instructions_user_per_request",
+    "instructions_kernel_per_request",
+    "memory_bytes_per_idle_connection",
+    "seed",
+    "started",
+];
+
+/// Writes every cell; what is unknown is empty.
+///
+/// # Errors
+/// What writing gave.
+pub fn write(summary: &Summary<'_>, out: impl io::Write) -> io::Result<()> {
+    let mut writer = ::csv::Writer::from_writer(out);
+    writer.write_record(COLUMNS)?;
+    for cell in &summary.cells {
+        let subject = &summary.subjects[cell.subject];
+        let mut line = vec![
+            subject.name.clone(),
+            subject.mechanism.clone(),
+            subject.control.to_string(),
+            cell.idle.to_string(),
+            cell.active.to_string(),
+        ];
+        line.extend(outcome(cell));
+        line.extend([summary.record.seed.to_string(), summary.record.started.clone()]);
+        writer.write_record(line)?;
+    }
+    writer.flush()
+}
+
+fn outcome(cell: &Cell) -> Vec<String> {
+    let (word, reason) = match &cell.outcome {
+        Outcome::Measured(figures) => return [vec!["measured".to_owned(), String::new()], texts(figures)].concat(),
+        Outcome::Missing(reason) => ("missing", reason),
+        Outcome::Void(reason) => ("void", reason),
+    };
+    let mut line = vec![word.to_owned(), reason.clone()];
+    // As many as there are between the reason and the seed.
+    line.resize(COLUMNS.len() - 7, String::new());
+    line
+}
+
+fn texts(figures: &Figures) -> Vec<String> {
+    fn text<T: ToString>(value: Option<T>) -> String {
+        value.map_or_else(String::new, |value| value.to_string())
+    }
+    let rounded = |value: Option<f64>| text(value.map(|value| (value * 1e4).round() / 1e4));
+    let ends = |estimate: Option<Estimate>| {
+        let interval = estimate.and_then(|estimate| estimate.interval);
+        [estimate.map(|one| one.value), interval.map(|one| one.low), interval.map(|one| one.high)].map(rounded)
+    };
+    let rank = match figures.standing {
+        Standing::Best | Standing::Indistinguishable => "1".to_owned(),
+        Standing::Rank(rank) => rank.to_string(),
+        Standing::Unranked => String::new(),
+    };
+    let mut line = vec![figures.rounds.to_string(), rank];
+    line.extend(ends(figures.ratio));
+    line.extend(ends(figures.cpu_ns));
+    line.push(rounded(figures.user_share));
+    line.extend(ends(figures.throughput));
+    line.extend([figures.client_limited.to_string(), figures.samples.to_string()]);
+    line.extend([figures.p50_ns, figures.p99_ns, figures.p999_ns].map(text));
+    line.extend([rounded(figures.calls), figures.calls_derived.to_string(), rounded(figures.events_per_wait)]);
+    line.extend([figures.instructions_user, figures.instructions_kernel, figures.memory_bytes].map(rounded));
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn every_cell_is_a_line_as_long_as_the_heading() {
+        for (name, record) in sample::all() {
+            let summary = Summary::of(&record);
+            let mut bytes = Vec::new();
+            write(&summary, &mut bytes).expect("to memory");
+            // The reader refuses lines of different length.
+            let mut reader = ::csv::Reader::from_reader(&bytes[..]);
+            let lines = reader.records().collect::<Result<Vec<_>, _>>().expect("well-formed");
+            assert_eq!(lines.len(), summary.cells.len(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_figure_stands_below_its_name() {
+        let record = sample::ordinary();
+        let mut bytes = Vec::new();
+        write(&Summary::of(&record), &mut bytes).expect("to memory");
+        let mut reader = ::csv::Reader::from_reader(&bytes[..]);
+        let lines = reader.deserialize::<std::collections::BTreeMap<String, String>>();
+        let lines = lines.collect::<Result<Vec<_>, _>>().expect("well-formed");
+        let epoll = lines.iter().find(|line| line["subject"] == "epoll" && line["idle"] == "5000").expect("a row");
+        assert_eq!((epoll["instructions_user_per_request"].as_str(), epoll["rank"].as_str()), ("104", "1"));
+        assert_eq!((epoll["ratio_to_best"].as_str(), epoll["seed"].as_str()), ("1", "42"));
+        let void = lines.iter().find(|line| line["outcome"] == "void").expect("threads");
+        assert!(void["reason"].starts_with("wrong byte") && void["cpu_ns_per_request"].is_empty());
+    }
+}

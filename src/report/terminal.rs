@@ -1,0 +1,194 @@
+//! The terminal's tables: aligned, as wide as the terminal, coloured only if asked.
+
+use std::fmt::Write;
+
+use super::format::plain;
+use super::summary::Summary;
+use super::table::{self, Kind, Row, Table};
+use super::text;
+
+/// How the terminal wants it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Style {
+    /// Columns of the terminal; columns of a table that do not fit are left out, the least important first.
+    pub width: usize,
+    /// Colours may be used.
+    pub colour: bool,
+}
+
+impl Default for Style {
+    /// For a file or a pipe: wide enough for every column, and plain.
+    fn default() -> Style {
+        Style { width: 200, colour: false }
+    }
+}
+
+const BOLD: &str = "1";
+const FAINT: &str = "2";
+const GREEN: &str = "32";
+const RED: &str = "31";
+
+/// Ranked tables, then an overview, so that the conclusion is what remains in sight.
+pub fn render(summary: &Summary<'_>, style: Style) -> String {
+    let mut out = String::new();
+    for (idle, active) in summary.tables().filter(|(idle, active)| summary.is_measured(*idle, *active)) {
+        draw(&mut out, &table::ranking(summary, idle, active), style);
+    }
+    for &active in &summary.active {
+        if summary.idle.iter().any(|idle| summary.is_measured(*idle, active)) {
+            draw(&mut out, &table::overview(summary, active), style);
+        }
+    }
+    for (place, reason) in text::unmeasured(summary) {
+        wrap(&mut out, &plain(&format!("{place}: {reason}")), style);
+    }
+    for gate in &summary.record.gates {
+        let (verdict, finding) = text::gate(gate);
+        let code = if verdict == "FAIL" { RED } else { GREEN };
+        wrap(&mut out, &format!("gate {}: {}", paint(verdict, code, style), plain(&finding)), style);
+    }
+    for warning in &summary.record.warnings {
+        wrap(&mut out, &format!("warning: {}", plain(warning)), style);
+    }
+    if !out.is_empty() {
+        out.push('\n');
+    }
+    if !summary.cells.is_empty() {
+        text::LEGEND.iter().for_each(|line| wrap(&mut out, line, style));
+    }
+    wrap(&mut out, &text::method(summary), style);
+    wrap(&mut out, &text::noise(summary), style);
+    wrap(&mut out, &text::headline(summary), style);
+    out
+}
+
+fn draw(out: &mut String, table: &Table, style: Style) {
+    let shown = fitting(table, style.width);
+    let width = |at: usize| column_width(table, at);
+    let _ = writeln!(out, "{}", paint(&table.title, BOLD, style));
+    let heads = shown.iter().map(|&at| align(&table.columns[at].head, width(at), table.columns[at].right));
+    let _ = writeln!(out, "{}", paint(heads.collect::<Vec<_>>().join("  ").trim_end(), FAINT, style));
+    for row in &table.rows {
+        let cells = shown
+            .iter()
+            .filter_map(|&at| row.cells.get(at).map(|text| align(&plain(text), width(at), table.columns[at].right)));
+        let mut line = cells.collect::<Vec<_>>().join("  ");
+        if let Some(reason) = &row.reason {
+            let room = style.width.saturating_sub(line.chars().count() + 2);
+            line.push_str("  ");
+            line.push_str(&shortened(&plain(reason), room));
+        }
+        let _ = writeln!(
+            out,
+            "{}",
+            match kind_code(row) {
+                Some(code) => paint(line.trim_end(), code, style),
+                None => line.trim_end().to_owned(),
+            }
+        );
+    }
+    out.push('\n');
+}
+
+fn kind_code(row: &Row) -> Option<&'static str> {
+    match row.kind {
+        Kind::Leading => Some(GREEN),
+        Kind::Ordinary => None,
+        Kind::Control | Kind::Absent => Some(FAINT),
+    }
+}
+
+/// The columns that fit, in order.
+fn fitting(table: &Table, room: usize) -> Vec<usize> {
+    let mut shown = (0..table.columns.len()).collect::<Vec<_>>();
+    while shown.iter().map(|&at| column_width(table, at) + 2).sum::<usize>() > room + 2 {
+        let Some(least) = shown
+            .iter()
+            .copied()
+            .filter(|&at| table.columns[at].expendable > 0)
+            .max_by_key(|&at| table.columns[at].expendable)
+        else {
+            break;
+        };
+        shown.retain(|&at| at != least);
+    }
+    shown
+}
+
+fn column_width(table: &Table, at: usize) -> usize {
+    let cells = table.rows.iter().filter_map(|row| row.cells.get(at)).map(|text| plain(text).chars().count());
+    cells.max().unwrap_or(0).max(table.columns[at].head.chars().count())
+}
+
+fn align(text: &str, width: usize, right: bool) -> String {
+    if right { format!("{text:>width$}") } else { format!("{text:width$}") }
+}
+
+fn shortened(text: &str, room: usize) -> String {
+    if text.chars().count() <= room {
+        return text.to_owned();
+    }
+    text.chars().take(room.saturating_sub(1)).chain(['…']).collect()
+}
+
+fn paint(text: &str, code: &str, style: Style) -> String {
+    if style.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+}
+
+/// One paragraph of harmless text, broken at spaces, its further lines set in.
+fn wrap(out: &mut String, text: &str, style: Style) {
+    let mut column = 0;
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length > style.width {
+            out.push_str("\n  ");
+            column = 2;
+        } else if column > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += length;
+    }
+    out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal_and_the_ranking_stays() {
+        let record = sample::ordinary();
+        let summary = Summary::of(&record);
+        for width in [80, 100, 140, 200] {
+            let text = render(&summary, Style { width, colour: false });
+            let widest = text.lines().max_by_key(|line| line.chars().count()).expect("lines");
+            assert!(widest.chars().count() <= width, "{width}: {widest}");
+            assert!(text.contains("CPU µs/req") && text.contains("× best") && !text.contains('\u{1b}'));
+            assert_eq!(text.contains("p99.9 µs"), width >= 140, "{width}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_void_is_told_with_its_reason() {
+        let record = sample::ordinary();
+        let text = render(&Summary::of(&record), Style::default());
+        assert!(text.contains("kqueue, everywhere: not on this system"), "{text}");
+        assert!(text.contains("threads, 5,000 idle: void: wrong byte"), "{text}");
+        assert!(text.contains("gate pass: poll: server CPU per wait"), "{text}");
+    }
+
+    #[test]
+    fn any_record_can_be_shown_and_nothing_in_it_commands_the_terminal() {
+        for (name, record) in sample::all() {
+            let summary = Summary::of(&record);
+            let text = render(&summary, Style::default());
+            assert!(!text.contains('\u{1b}') && text.contains("Noise floor"), "{name}");
+            assert!(
+                render(&summary, Style { width: 100, colour: true }).contains('\u{1b}') || record.trials.is_empty()
+            );
+        }
+    }
+}

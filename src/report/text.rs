@@ -1,0 +1,132 @@
+//! The sentences every exporter shares: who leads, how noisy it was, what is missing, how to repeat it.
+
+use std::collections::BTreeMap;
+
+use super::format::{grouped, percent, plain, shell, three_digits};
+use super::summary::{Outcome, Summary};
+use crate::measure::record::{Gate, Verdict};
+
+/// What the columns do not say by themselves.
+pub(super) const LEGEND: [&str; 5] = [
+    "Ranked by server CPU time per request: the median over the rounds, with its 95 % interval.",
+    "=1: the repeats do not separate it from the best. –: the control, which is a mechanism measured twice.",
+    "†: the load was the limit, so throughput and latency say more about it than about the server; CPU and calls stand.",
+    "~: counted by formula in part, because the calls happen inside a crate.",
+    "Latency is that of a closed loop kept busy; p99 needs 1,000 samples, p99.9 needs 10,000.",
+];
+
+/// Which mechanism leads in how many tables.
+pub(super) fn headline(summary: &Summary<'_>) -> String {
+    let tables = summary.tables().filter(|(idle, active)| summary.is_measured(*idle, *active)).count();
+    let leaders = summary.leaders();
+    let Some((first, most)) = leaders.first() else {
+        return "Nothing was measured.".to_owned();
+    };
+    let others = leaders[1..].iter().map(|(subject, count)| format!("; {} in {count}", plain(&subject.name)));
+    format!(
+        "Least server CPU per request, or not to be told from the least: {} in {most} of {tables} tables{}.",
+        plain(&first.name),
+        others.collect::<String>()
+    )
+}
+
+/// What the control says.
+pub(super) fn noise(summary: &Summary<'_>) -> String {
+    let noise = summary.noise;
+    let margin = percent(noise.margin);
+    match noise.spread {
+        Some(spread) => format!(
+            "Noise floor: a mechanism measured twice differed from itself by up to {} in 95 % of {} cells; \
+             only differences beyond {margin} count.",
+            percent(spread),
+            noise.cells
+        ),
+        None => format!("Noise floor: unknown, there was no A/A control; only differences beyond {margin} count."),
+    }
+}
+
+/// Rounds, durations, payload.
+pub(super) fn method(summary: &Summary<'_>) -> String {
+    let settings = &summary.record.settings;
+    let ended = if summary.record.finished { "" } else { " It was interrupted: what is here is what was measured." };
+    format!(
+        "{} of {} interleaved rounds in random order; each visit in fresh server and load processes; each cell measured \
+         for {} ms after {} ms of warm-up; {}-byte echo over TCP, every byte verified.{ended}",
+        settings.rounds_done,
+        settings.rounds,
+        settings.measure_ns / 1_000_000,
+        settings.warmup_ns / 1_000_000,
+        grouped(settings.payload_bytes)
+    )
+}
+
+/// The command that makes the same plan again.
+pub(super) fn repeat(summary: &Summary<'_>) -> String {
+    let record = summary.record;
+    let mut command = vec!["pollmark".to_owned()];
+    command.extend(record.command.iter().skip(1).cloned());
+    if !command.iter().any(|argument| argument.starts_with("--seed")) {
+        command.extend(["--seed".to_owned(), record.seed.to_string()]);
+    }
+    shell(&command)
+}
+
+/// What has no figures: which row and where, and why. One line for each row and reason.
+pub(super) fn unmeasured(summary: &Summary<'_>) -> Vec<(String, String)> {
+    let mut places: BTreeMap<(usize, String), Vec<(u32, u32)>> = BTreeMap::new();
+    for cell in &summary.cells {
+        let reason = match &cell.outcome {
+            Outcome::Measured(_) => continue,
+            Outcome::Missing(reason) => reason.clone(),
+            Outcome::Void(reason) => format!("void: {reason}"),
+        };
+        places.entry((cell.subject, reason)).or_default().push((cell.idle, cell.active));
+    }
+    let tables = summary.idle.len() * summary.active.len();
+    let mut lines = Vec::new();
+    for ((subject, reason), cells) in places {
+        let name = &summary.subjects[subject].name;
+        let place = if cells.len() == tables { "everywhere".to_owned() } else { describe(summary, &cells) };
+        lines.push((format!("{name}, {place}"), reason));
+    }
+    // Loads that were dropped whole are on neither axis.
+    for missing in &summary.record.missing {
+        let off_axis = |asked: Option<u32>, axis: &[u32]| asked.is_some_and(|asked| !axis.contains(&asked));
+        if off_axis(missing.idle, &summary.idle) || off_axis(missing.active, &summary.active) {
+            let idle = missing.idle.map(|idle| format!(", {} idle", grouped(idle.into()))).unwrap_or_default();
+            let active =
+                missing.active.map(|active| format!(", {} active", grouped(active.into()))).unwrap_or_default();
+            lines.push((format!("{}{idle}{active}", missing.subject), missing.reason.clone()));
+        }
+    }
+    if tables == 0 {
+        let everywhere = |one: &crate::measure::record::Missing| (one.subject.clone(), one.reason.clone());
+        lines.extend(summary.record.missing.iter().filter(|one| one.idle.is_none()).map(everywhere));
+    }
+    lines
+}
+
+/// Cells in few words: whole idle populations first.
+fn describe(summary: &Summary<'_>, cells: &[(u32, u32)]) -> String {
+    let mut by_idle: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    cells.iter().for_each(|(idle, active)| by_idle.entry(*idle).or_default().push(*active));
+    let places = by_idle.into_iter().map(|(idle, active)| match active.len() == summary.active.len() {
+        true => format!("{} idle", grouped(idle.into())),
+        false => {
+            let active = active.into_iter().map(|active| grouped(active.into())).collect::<Vec<_>>();
+            format!("{} idle with {} active", grouped(idle.into()), active.join(" and "))
+        }
+    });
+    places.collect::<Vec<_>>().join(", ")
+}
+
+/// A gate as verdict, name and finding.
+pub(super) fn gate(gate: &Gate) -> (&'static str, String) {
+    let verdict = match gate.verdict {
+        Verdict::Pass => "pass",
+        Verdict::Fail => "FAIL",
+        Verdict::Unavailable => "unavailable",
+    };
+    let value = gate.value.map_or("–".to_owned(), three_digits);
+    (verdict, format!("{}: {value} (bound: {}; {})", gate.name, gate.bound, gate.explanation))
+}
