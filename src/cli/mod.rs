@@ -13,6 +13,7 @@
 
 mod backends;
 mod load;
+mod report;
 mod serve;
 mod signals;
 
@@ -23,6 +24,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use pollmark_backends::Registry;
+
+use crate::report::terminal;
 
 /// Which readiness mechanism should this server use, on this machine, under this load, and why?
 #[derive(Parser)]
@@ -37,6 +40,7 @@ enum Command {
     Backends(backends::Arguments),
     Serve(serve::Arguments),
     Load(load::Arguments),
+    Report(report::Arguments),
 }
 
 const EXIT_CODES: &str = "\
@@ -58,6 +62,7 @@ pub fn run(registry: &Registry, arguments: impl IntoIterator<Item = OsString>) -
             Command::Backends(arguments) => backends::run(registry, arguments),
             Command::Serve(arguments) => serve::run(registry, arguments),
             Command::Load(arguments) => load::run(arguments),
+            Command::Report(arguments) => report::run(arguments),
         },
         Err(error) => explain(&error),
     };
@@ -105,6 +110,15 @@ impl From<io::Error> for Failure {
             io::ErrorKind::BrokenPipe => Failure { code: 0, message: None },
             _ => Failure::failed(format!("cannot write to stdout: {error}")),
         }
+    }
+}
+
+/// How tables are to look on stdout: as wide as the terminal, and coloured unless NO_COLOR is set; plain elsewhere.
+fn style() -> terminal::Style {
+    let terminal = console::Term::stdout();
+    match terminal.size_checked() {
+        Some((_, columns)) => terminal::Style { width: columns.into(), colour: console::colors_enabled() },
+        None => terminal::Style::default(),
     }
 }
 

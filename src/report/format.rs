@@ -35,9 +35,9 @@ pub(super) fn micros(nanoseconds: f64) -> String {
     three_digits(nanoseconds / 1_000.0)
 }
 
-/// A factor: `1.00×`, `26.4×`.
+/// A factor: `0.99×`, `1.00×`, `26.4×`.
 pub(super) fn factor(ratio: f64) -> String {
-    format!("{}×", three_digits(ratio))
+    if ratio < 1.0 { format!("{ratio:.2}×") } else { format!("{}×", three_digits(ratio)) }
 }
 
 /// A share as a percentage: `3.1 %`.
