@@ -23,6 +23,10 @@
 
 mod kernel;
 #[cfg(test)]
+mod model;
+#[cfg(all(test, linux_like, feature = "conformance"))]
+mod over_epoll;
+#[cfg(test)]
 mod tests;
 
 use std::io;
@@ -37,7 +41,7 @@ cfg_if::cfg_if! {
     if #[cfg(kqueue_like)] {
         use kernel::system::Queue;
     } else {
-        use tests::Model as Queue; // no kqueue here, but all of this file is tested here
+        use model::Model as Queue; // no kqueue here, but all of this file is tested here
     }
 }
 
