@@ -12,6 +12,7 @@
 //! ```
 
 mod backends;
+mod compare;
 mod load;
 mod report;
 mod serve;
@@ -40,6 +41,7 @@ enum Command {
     Backends(backends::Arguments),
     Serve(serve::Arguments),
     Load(load::Arguments),
+    Compare(compare::Arguments),
     Report(report::Arguments),
 }
 
@@ -62,6 +64,7 @@ pub fn run(registry: &Registry, arguments: impl IntoIterator<Item = OsString>) -
             Command::Backends(arguments) => backends::run(registry, arguments),
             Command::Serve(arguments) => serve::run(registry, arguments),
             Command::Load(arguments) => load::run(arguments),
+            Command::Compare(arguments) => compare::run(registry, arguments),
             Command::Report(arguments) => report::run(arguments),
         },
         Err(error) => explain(&error),

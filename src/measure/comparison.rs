@@ -95,6 +95,8 @@ impl<'a> Comparison<'a> {
     pub fn shape(mut self) -> Comparison<'a> {
         self.idle = Some(shape::IDLE.to_vec());
         self.active = vec![1];
+        // A CPU that has slept wakes slowly for a while, and slopes must not show that.
+        self.warm_up = Duration::from_millis(100);
         self.gates = true;
         let (waiting, others) = self.subjects.into_iter().partition(|one| one.mechanism().trigger().is_some());
         (self.subjects, self.left_out) = (waiting, others);

@@ -45,6 +45,7 @@ fn nothing_points_back_up() {
     forbid("src/conn.rs", &["crate::server", "std::net", "Source<", "Poller"], "a connection knows no descriptor");
     let above = ["crate::mechanism", "crate::measure", "crate::report", "crate::workload", "crate::cli"];
     forbid("src/server", &above, "a server knows nothing of being measured");
+    forbid("src/measure", &["crate::report", "crate::cli"], "measuring knows nothing of what is made of its records");
     let others = ["crate::server", "crate::mechanism", "crate::measure", "crate::report", "crate::cli"];
     forbid("src/workload", &others, "the load is the same whatever is measured");
 }
