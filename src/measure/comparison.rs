@@ -11,6 +11,7 @@ use pollmark_backends::Registry;
 use super::host::Host;
 use super::placement::Placement;
 use super::plan::{self, Plan, Subject, Visit};
+use super::preflight::{Limits, OTHER_DESCRIPTORS, Shortage, preflight};
 use super::progress::{Progress, VisitDone};
 use super::record::{self, Missing, Record, Settings, Trial};
 use super::schedule::Schedule;
@@ -18,12 +19,9 @@ use super::shape;
 use super::visit::{self, Errand, Report};
 use crate::child;
 use crate::mechanism::{Mechanism, UnknownMechanism};
-use crate::usage;
 
 /// Idle connections, where nothing else was asked for.
 const DEFAULT_IDLE: [usize; 4] = [0, 100, 1_000, 5_000];
-/// What server or load has open besides its connections, generously.
-const OTHER_DESCRIPTORS: usize = 64;
 
 /// A comparison to be made. Set what differs from the defaults, then [`run`](Comparison::run) it.
 ///
@@ -258,28 +256,26 @@ impl<'a> Comparison<'a> {
         subjects: &[Subject],
         missing: &mut Vec<Missing>,
     ) -> Result<Vec<usize>, Impossible> {
-        let available = usage::raise_descriptor_limit().unwrap_or(u64::MAX);
-        let needed = |idle: usize| (idle + most_active + OTHER_DESCRIPTORS) as u64;
+        let allow = |idle: usize| preflight((idle + most_active) as u64);
         if let Some(idle) = &self.idle {
             let idle = sorted(idle);
             let Some(most) = idle.last() else {
                 return Err(Impossible::Invalid("no number of idle connections was given; 0 is one".into()));
             };
-            if needed(*most) > available {
-                return Err(Impossible::Descriptors { needed: needed(*most), available });
-            }
+            allow(*most).map_err(Impossible::Limit)?;
             return Ok(idle);
         }
-        let (fitting, excess): (Vec<usize>, Vec<usize>) =
-            DEFAULT_IDLE.iter().partition(|idle| needed(**idle) <= available);
-        for idle in excess {
-            let why = format!("too few descriptors: {} needed, {available} available; see ulimit -n", needed(idle));
-            missing.extend(subjects.iter().map(|subject| absent(subject, Some(idle), None, why.clone())));
+        allow(0).map_err(Impossible::Limit)?;
+        let mut fitting = Vec::new();
+        for idle in DEFAULT_IDLE {
+            match allow(idle) {
+                Ok(_) => fitting.push(idle),
+                Err(short) => {
+                    missing.extend(subjects.iter().map(|one| absent(one, Some(idle), None, short.to_string())));
+                }
+            }
         }
-        match fitting.is_empty() {
-            true => Err(Impossible::Descriptors { needed: needed(0), available }),
-            false => Ok(fitting),
-        }
+        Ok(fitting)
     }
 
     fn begin(&self, plan: &Plan, schedule: &Schedule, missing: Vec<Missing>) -> Record {
@@ -300,6 +296,9 @@ impl<'a> Comparison<'a> {
         record.missing = missing;
         if Placement::choose().server.is_none() {
             warn(&mut record, "unpinned: server and load are not bound to CPUs of their own here".into());
+        }
+        if let Some(warning) = Limits::gather().warning() {
+            warn(&mut record, warning);
         }
         record
     }
@@ -387,7 +386,7 @@ impl<'a> Comparison<'a> {
     /// What the mechanism itself cannot watch, it need not be asked to.
     fn obstacle(&self, subject: &Subject, connections: usize) -> Option<String> {
         let capabilities = subject.mechanism().probe(self.registry).ok()??;
-        let needed = connections + OTHER_DESCRIPTORS;
+        let needed = connections + OTHER_DESCRIPTORS as usize;
         if let Some(below) = capabilities.numbers_below.filter(|below| needed as u64 > *below) {
             return Some(format!("it watches numbers below {below} only, and {connections} connections need more"));
         }
@@ -408,13 +407,8 @@ pub enum Impossible {
     NotEntered,
     /// No mechanism asked for is available; each with the reason.
     NothingAvailable(String),
-    /// More connections than this process, and so its children, may have.
-    Descriptors {
-        /// Descriptors one process needs.
-        needed: u64,
-        /// Descriptors it may have.
-        available: u64,
-    },
+    /// More connections than the host, or this process and so its children, may have.
+    Limit(Shortage),
     /// What was asked for makes no sense.
     Invalid(String),
 }
@@ -426,11 +420,7 @@ impl fmt::Display for Impossible {
                 f.write_str("a child does not compare: call pollmark::child::enter first thing in main")
             }
             Impossible::NothingAvailable(reasons) => write!(f, "none of the mechanisms is available here: {reasons}"),
-            Impossible::Descriptors { needed, available } => write!(
-                f,
-                "too few descriptors: {needed} needed by one process, {available} available; \
-                 raise the limit (ulimit -n {needed}), or ask for fewer connections"
-            ),
+            Impossible::Limit(shortage) => shortage.fmt(f),
             Impossible::Invalid(why) => f.write_str(why),
         }
     }
