@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use pollmark_backends::{BACKEND_VARIABLE, Capabilities, Poller, Registry, Trigger, Unavailable, Visitor};
+use pollmark_backends::{BACKEND_VARIABLE, Capabilities, Poller, Registry, System, Trigger, Unavailable, Visitor};
 
 use crate::protocol::Protocol;
 use crate::server::{Config, ReadinessServer, Server, ThreadServer};
@@ -135,6 +135,26 @@ impl Mechanism {
             }
         }
     }
+}
+
+/// Which system has which mechanism, as a table of Markdown: the one in the README.
+///
+/// ```
+/// let table = pollmark::mechanism::matrix(&pollmark_backends::Registry::builtin());
+/// assert!(table.starts_with("| mechanism |") && table.contains("| `epoll` |"));
+/// ```
+pub fn matrix(registry: &Registry) -> String {
+    let heads = System::ALL.map(|system| system.to_string()).join(" | ");
+    let mut table = format!("| mechanism | what it is | {heads} |\n|---|---|{}\n", ":-:|".repeat(System::ALL.len()));
+    let mut row = |name: &str, summary: &str, systems: &[System]| {
+        let marks = System::ALL.map(|system| if systems.contains(&system) { "yes" } else { "–" });
+        table.push_str(&format!("| `{name}` | {summary} | {} |\n", marks.join(" | ")));
+    };
+    for entry in registry.entries() {
+        row(entry.name(), entry.summary(), entry.systems());
+    }
+    row("threads", "a blocking thread for each connection, no poller", &System::ALL);
+    table
 }
 
 impl fmt::Display for Mechanism {

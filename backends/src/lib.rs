@@ -37,5 +37,5 @@ pub use event::{
     AsSource, Event, Events, Interest, Iter, OwnedSource, Raw, RawSource, Readiness, Source, Token, Trigger,
 };
 pub use poller::{Calls, Capabilities, Growth, Ledger, Poller};
-pub use registry::{BACKEND_VARIABLE, Entry, Registry, Unavailable, UnknownBackend, Visitor};
+pub use registry::{BACKEND_VARIABLE, Entry, Registry, System, Unavailable, UnknownBackend, Visitor};
 pub use waker::{WakeSource, Waker, waker};

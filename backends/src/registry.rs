@@ -33,20 +33,14 @@ impl Registry {
     /// The mechanisms pollmark brings, available here or not, the preferred first.
     pub fn builtin() -> Registry {
         use Builtin::*;
-        let kqueue = "is a mechanism of macOS and the BSDs";
+        let everywhere = &System::ALL;
         Registry {
             entries: vec![
-                Entry::builtin(
-                    "epoll",
-                    "a list kept by the kernel; Linux",
-                    Epoll,
-                    cfg!(linux_like),
-                    "is a mechanism of Linux",
-                ),
-                Entry::builtin("kqueue", "a queue of filters; macOS and the BSDs", Kqueue, cfg!(kqueue_like), kqueue),
-                Entry::builtin("poll", "an array of descriptors, scanned on every call", Poll, true, ""),
-                Entry::builtin("select", "three sets of numbers, copied on every call", Select, true, ""),
-                Entry::builtin("polling", "the `polling` crate: the platform's own, portable", Polling, true, ""),
+                Entry::builtin("epoll", "a list kept by the kernel", Epoll, &[System::Linux]),
+                Entry::builtin("kqueue", "a queue of filters", Kqueue, &[System::Bsd]),
+                Entry::builtin("poll", "an array of descriptors, scanned on every call", Poll, everywhere),
+                Entry::builtin("select", "three sets of numbers, copied on every call", Select, everywhere),
+                Entry::builtin("polling", "the `polling` crate: the platform's own, portable", Polling, everywhere),
             ],
         }
     }
@@ -73,6 +67,7 @@ impl Registry {
         self.entries.push(Entry {
             name: name.into(),
             summary: "registered by this program",
+            systems: &[],
             kind: Kind::Custom(Arc::new(open)),
         });
         self
@@ -130,6 +125,7 @@ impl Default for Registry {
 pub struct Entry {
     name: Cow<'static, str>,
     summary: &'static str,
+    systems: &'static [System],
     kind: Kind,
 }
 
@@ -138,7 +134,7 @@ type Open = dyn Fn() -> io::Result<Box<dyn Poller>> + Send + Sync;
 #[derive(Clone)]
 enum Kind {
     Builtin(Builtin),
-    Absent(&'static str),
+    Absent,
     Custom(Arc<Open>),
 }
 
@@ -152,9 +148,11 @@ enum Builtin {
 }
 
 impl Entry {
-    fn builtin(name: &'static str, summary: &'static str, which: Builtin, here: bool, absent: &'static str) -> Entry {
-        let kind = if here { Kind::Builtin(which) } else { Kind::Absent(absent) };
-        Entry { name: Cow::Borrowed(name), summary, kind }
+    fn builtin(name: &'static str, summary: &'static str, which: Builtin, systems: &'static [System]) -> Entry {
+        // What is on all of the systems named here is expected on those that are not.
+        let here = System::HERE.map_or(systems == System::ALL, |here| systems.contains(&here));
+        let kind = if here { Kind::Builtin(which) } else { Kind::Absent };
+        Entry { name: Cow::Borrowed(name), summary, systems, kind }
     }
 
     /// The name it is chosen by.
@@ -167,13 +165,24 @@ impl Entry {
         self.summary
     }
 
+    /// The systems that have it. Empty for one that was [registered](Registry::with): its program knows.
+    pub fn systems(&self) -> &'static [System] {
+        self.systems
+    }
+
+    /// Where it is at home, for whoever is elsewhere.
+    fn absence(&self) -> String {
+        let homes = self.systems.iter().map(System::to_string).collect::<Vec<_>>();
+        format!("not on this system: it is a mechanism of {}", homes.join(" and "))
+    }
+
     /// Opens the poller once and closes it again: what it can do here, or why it cannot be had.
     ///
     /// # Errors
     /// [`Unavailable`], with the reason.
     pub fn probe(&self) -> Result<Capabilities, Unavailable> {
         match &self.kind {
-            Kind::Absent(absent) => Err(Unavailable(format!("not on this system: it {absent}"))),
+            Kind::Absent => Err(Unavailable(self.absence())),
             _ => match self.open() {
                 Ok(poller) => Ok(poller.capabilities()),
                 Err(error) => Err(Unavailable(format!("cannot be opened here: {error}"))),
@@ -196,8 +205,8 @@ impl Entry {
     pub fn visit<V: Visitor>(&self, visitor: V) -> io::Result<V::Output> {
         let builtin = match &self.kind {
             Kind::Builtin(builtin) => *builtin,
-            Kind::Absent(absent) => {
-                let why = format!("{} is not on this system: it {absent}", self.name);
+            Kind::Absent => {
+                let why = format!("{} is {}", self.name, self.absence());
                 return Err(io::Error::new(io::ErrorKind::Unsupported, why));
             }
             Kind::Custom(open) => {
@@ -222,6 +231,43 @@ impl Entry {
 impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Entry({})", self.name)
+    }
+}
+
+/// Systems that have the same mechanisms.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum System {
+    /// Linux, Android among it.
+    Linux,
+    /// macOS and the BSDs.
+    Bsd,
+    /// Windows.
+    Windows,
+}
+
+impl System {
+    /// All of them.
+    pub const ALL: [System; 3] = [System::Linux, System::Bsd, System::Windows];
+
+    /// The one this program is built for; `None` for yet another.
+    pub const HERE: Option<System> = if cfg!(linux_like) {
+        Some(System::Linux)
+    } else if cfg!(kqueue_like) {
+        Some(System::Bsd)
+    } else if cfg!(windows) {
+        Some(System::Windows)
+    } else {
+        None
+    };
+}
+
+impl fmt::Display for System {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            System::Linux => "Linux",
+            System::Bsd => "macOS and the BSDs",
+            System::Windows => "Windows",
+        })
     }
 }
 
@@ -297,7 +343,7 @@ mod tests {
 
     #[test]
     fn a_mechanism_of_another_system_says_so() {
-        for entry in Registry::builtin().entries().filter(|entry| matches!(entry.kind, Kind::Absent(_))) {
+        for entry in Registry::builtin().entries().filter(|entry| matches!(entry.kind, Kind::Absent)) {
             let why = entry.probe().expect_err("absent").to_string();
             assert!(why.contains("not on this system"), "{why}");
             assert_eq!(entry.open().err().expect("absent").kind(), io::ErrorKind::Unsupported);

@@ -7,4 +7,5 @@ mod compare;
 mod house;
 #[cfg(feature = "cli")]
 mod load;
+mod readme;
 mod server;
