@@ -26,8 +26,8 @@ pub(super) fn run(registry: &Registry, arguments: Arguments) -> Result<(), Failu
     let mut out = io::stdout().lock();
     let all = Mechanism::all(registry);
     if arguments.names {
-        let available = all.iter().filter(|mechanism| mechanism.probe(registry).is_ok());
-        return Ok(available.map(|mechanism| writeln!(out, "{mechanism}")).collect::<io::Result<()>>()?);
+        let mut available = all.iter().filter(|mechanism| mechanism.probe(registry).is_ok());
+        return Ok(available.try_for_each(|mechanism| writeln!(out, "{mechanism}"))?);
     }
     let limits = Limits::gather();
     write_mechanisms(&mut out, registry, &all)?;
