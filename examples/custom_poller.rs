@@ -8,9 +8,12 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use pollmark::backends::{
-    Capabilities, Events, Interest, Ledger, Poller, Registry, Source, Token, Trigger, conformance, poll::Poll,
-};
+use pollmark::backends::conformance;
+use pollmark::backends::poll::Poll;
+use pollmark::backends::{Capabilities, Events, Interest, Ledger, Poller, Registry, Source, Token, Trigger};
+use pollmark::child;
+use pollmark::measure::Comparison;
+use pollmark::report::{Summary, terminal};
 
 const LOOKS: u32 = 20;
 
@@ -70,9 +73,13 @@ impl Poller for Spinning {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let registry = Registry::builtin().with("spinning", || Ok(Box::new(Spinning::open()?) as Box<dyn Poller>));
+    child::enter(&registry); // the comparison starts this program again as server and as load
+
     let report = conformance::run("spinning", Spinning::open);
     println!("{report}");
     report.assert_passed();
-    let _ = registry;
+
+    let record = Comparison::new(&registry).quick().subjects(&["spinning", "poll"])?.run(&mut ())?;
+    print!("{}", terminal::render(&Summary::of(&record), terminal::Style::default()));
     Ok(())
 }
