@@ -179,14 +179,20 @@ impl Chart {
     }
 
     fn legend(&self, out: &mut String) {
-        let column = (WIDTH - LEFT - RIGHT) / LEGEND_COLUMNS as f64;
+        let column = (WIDTH - 2.0 * RIGHT) / LEGEND_COLUMNS as f64;
         for (at, series) in self.series.iter().enumerate() {
-            let x = LEFT + (at % LEGEND_COLUMNS) as f64 * column;
+            let x = RIGHT + (at % LEGEND_COLUMNS) as f64 * column;
             let y = TOP + PLOT + 52.0 + (at / LEGEND_COLUMNS) as f64 * LEGEND_ROW;
             series.look.line(out, &format!("M{x:.1} {y:.1}h24"));
             series.look.mark(out, x + 12.0, y, false);
             let name = plain(&series.name).chars().take(16).collect::<String>();
-            let _ = writeln!(out, r#"<text x="{:.1}" y="{:.1}">{}</text>"#, x + 30.0, y + 4.0, escape(&name));
+            let _ = writeln!(
+                out,
+                r#"<text x="{:.1}" y="{:.1}" font-size="12">{}</text>"#,
+                x + 30.0,
+                y + 4.0,
+                escape(&name)
+            );
         }
     }
 }

@@ -60,10 +60,30 @@ pub(super) fn ranking(summary: &Summary<'_>, idle: u32, active: u32) -> Table {
     ];
     let column =
         |(head, expendable): (&str, u8)| Column { head: head.to_owned(), right: head != "mechanism", expendable };
-    Table {
+    let mut table = Table {
         title: load(idle, active),
         columns: columns.into_iter().map(column).collect(),
         rows: summary.ranked(idle, active).into_iter().map(|cell| ranking_row(summary, cell)).collect(),
+    };
+    table.leave_out_unknown();
+    table
+}
+
+impl Table {
+    /// Leaves out columns of which no row knows anything: counters this host does not have, memory without idle
+    /// connections.
+    fn leave_out_unknown(&mut self) {
+        let unknown = |at: usize| {
+            let mut texts = self.rows.iter().filter_map(|row| row.cells.get(at));
+            self.columns[at].expendable > 0 && texts.all(|text| *text == none())
+        };
+        let known = (0..self.columns.len()).map(|at| !unknown(at)).collect::<Vec<_>>();
+        let mut keep = known.iter();
+        self.columns.retain(|_| *keep.next().expect("one for each column"));
+        for row in &mut self.rows {
+            let mut keep = known.iter();
+            row.cells.retain(|_| *keep.next().expect("no row has more cells than columns"));
+        }
     }
 }
 
@@ -143,7 +163,7 @@ fn glance(cell: &Cell) -> String {
     let Some(cpu) = figures.cpu_ns else { return none() };
     let beside = match (figures.standing, figures.ratio) {
         (Standing::Best, _) => "best".to_owned(),
-        (Standing::Indistinguishable, _) => "=best".to_owned(),
+        (Standing::Indistinguishable, Some(ratio)) => format!("={}", factor(ratio.value)),
         (_, Some(ratio)) => factor(ratio.value),
         (_, None) => none(),
     };
@@ -152,4 +172,22 @@ fn glance(cell: &Cell) -> String {
 
 fn none() -> String {
     "–".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn a_column_of_which_nothing_is_known_is_left_out_and_no_other() {
+        let heads = |record: &crate::report::Record| {
+            let table = ranking(&Summary::of(record), 100, 1);
+            assert!(table.rows.iter().all(|row| row.reason.is_some() || row.cells.len() == table.columns.len()));
+            table.columns.into_iter().map(|column| column.head).collect::<Vec<_>>()
+        };
+        let (full, bare) = (heads(&sample::ordinary()), heads(&sample::one_cell()));
+        assert!(full.iter().any(|head| head == "p50 µs") && full.len() == 13, "{full:?}");
+        assert!(bare.iter().all(|head| !head.starts_with('p')) && bare.iter().any(|head| head == "req/s"), "{bare:?}");
+    }
 }

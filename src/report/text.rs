@@ -9,7 +9,8 @@ use crate::measure::record::{Gate, Verdict};
 /// What the columns do not say by themselves.
 pub(super) const LEGEND: [&str; 5] = [
     "Ranked by server CPU time per request: the median over the rounds, with its 95 % interval.",
-    "=1: the repeats do not separate it from the best. –: the control, which is a mechanism measured twice.",
+    "=: the repeats do not separate it from the best. A rank is one more than the rows that use less beyond noise. \
+     A/A: the control, a mechanism measured twice.",
     "†: the load was the limit, so throughput and latency say more about it than about the server; CPU and calls stand.",
     "~: counted by formula in part, because the calls happen inside a crate.",
     "Latency is that of a closed loop kept busy; p99 needs 1,000 samples, p99.9 needs 10,000.",
