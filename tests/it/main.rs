@@ -8,4 +8,6 @@ mod house;
 #[cfg(feature = "cli")]
 mod load;
 mod readme;
+#[cfg(feature = "cli")]
+mod report;
 mod server;

@@ -1,0 +1,82 @@
+//! The command `report`: a record from elsewhere, shown again, and records it cannot read.
+
+use std::fs;
+use std::path::PathBuf;
+
+use pollmark::measure::record::{Missing, Settings, Trial};
+use pollmark::measure::{Host, Record};
+use pollmark::report::{FILES, write};
+
+use crate::cli::{fails, run};
+
+/// A directory of this test alone, gone with it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("pollmark-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).expect("a directory for the test");
+        Scratch(path)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().expect("a plain path").to_owned()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn record() -> Record {
+    let mechanisms = ["epoll", "poll", "kqueue"].map(str::to_owned).to_vec();
+    let settings =
+        Settings { rounds: 3, rounds_done: 3, idle: vec![9_000], active: vec![1], mechanisms, ..Settings::default() };
+    let mut record = Record::begin(vec!["pollmark".into(), "compare".into()], 11, Host::default(), settings);
+    record.finished = true;
+    for (mechanism, cpu) in [("epoll", 8_000), ("poll", 900_000)] {
+        record.trials.extend((0..3).map(|round| Trial {
+            round,
+            subject: mechanism.to_owned(),
+            mechanism: mechanism.to_owned(),
+            idle: 9_000,
+            active: 1,
+            duration_ns: 1_000_000_000,
+            requests: 1_000,
+            server_cpu_ns: Some(1_000 * (cpu + u64::from(round))),
+            ..Trial::default()
+        }));
+    }
+    let reason = "not on this system".to_owned();
+    record.missing.push(Missing { subject: "kqueue".to_owned(), idle: None, active: None, reason });
+    record
+}
+
+#[test]
+fn a_record_made_elsewhere_is_shown_and_written_anew() {
+    let scratch = Scratch::new("report");
+    write(&record(), &scratch.0.join("first")).expect("writable");
+    let output = run(&["report", &scratch.path("first"), "--out", &scratch.path("again")]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let shown = String::from_utf8(output.stdout).expect("text");
+    for part in ["1 active, 9,000 idle", "112×", "kqueue, everywhere: not on this system", "epoll in 1 of 1 tables"] {
+        assert!(shown.contains(part), "{part}:\n{shown}");
+    }
+    assert!(!shown.contains('\u{1b}'), "a pipe gets no colours");
+    for name in FILES {
+        let [first, again] = ["first", "again"].map(|of| fs::read(scratch.0.join(of).join(name)).expect("written"));
+        assert!(first == again, "{name} differs, though nothing was measured anew");
+    }
+}
+
+#[test]
+fn what_is_no_record_is_refused_in_one_line() {
+    let scratch = Scratch::new("no-record");
+    fails(&run(&["report", &scratch.path("nowhere.json")]), 2, &["nowhere.json", "cannot read"]);
+    for (text, why) in [("{}", "no schema"), ("{\"schema\": 99}", "newer pollmark"), ("hello", "not JSON")] {
+        fs::write(scratch.0.join("other.json"), text).expect("writable");
+        fails(&run(&["report", &scratch.path("other.json")]), 2, &["other.json", why]);
+    }
+}
