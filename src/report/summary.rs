@@ -120,7 +120,7 @@ pub struct Figures {
     pub standing: Standing,
 }
 
-/// A place in a table. The control has none, nor has a cell without CPU time.
+/// A place in a table. The control has none, nor has a cell without CPU time, or seen in one round only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Standing {
     /// The lowest CPU time for each request.
@@ -229,7 +229,9 @@ impl<'a> Summary<'a> {
         for cell in cells.iter().filter(|cell| cost(cell).is_some()) {
             let loses = |to: &Cell| self.ratio(cell, to).is_some_and(|ratio| ratio.is_beyond(self.noise.margin));
             let ratio = self.ratio(cell, best);
-            let standing = if self.subjects[cell.subject].control {
+            // Seen only once, a difference is not one, and neither is its absence.
+            let once = ratio.is_none_or(|ratio| ratio.interval.is_none());
+            let standing = if self.subjects[cell.subject].control || once {
                 Standing::Unranked
             } else if cell.subject == best.subject {
                 Standing::Best
@@ -383,6 +385,16 @@ mod tests {
         assert!((twin - 1.0).abs() < 0.1, "{twin}");
         let ratio = figures(&summary, "poll", 5_000, 1).ratio.expect("paired with the best");
         assert!(ratio.value > 30.0, "{ratio:?}");
+    }
+
+    #[test]
+    fn what_was_seen_in_one_round_only_is_shown_and_not_ranked() {
+        let mut record = sample::ordinary();
+        record.trials.retain(|trial| trial.round == 0);
+        let summary = Summary::of(&record);
+        assert_eq!(figures(&summary, "poll", 5_000, 1).standing, Standing::Unranked);
+        assert!(figures(&summary, "poll", 5_000, 1).ratio.is_some_and(|ratio| ratio.value > 30.0));
+        assert!(summary.leaders().is_empty());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::measure::record::{Gate, Verdict};
 pub(super) const LEGEND: [&str; 5] = [
     "Ranked by server CPU time per request: the median over the rounds, with its 95 % interval.",
     "=: the repeats do not separate it from the best. A rank is one more than the rows that use less beyond noise. \
-     A/A: the control, a mechanism measured twice.",
+     A/A: the control, a mechanism measured twice. Nothing is ranked that was seen in one round only.",
     "†: the load was the limit, so throughput and latency say more about it than about the server; CPU and calls stand.",
     "~: counted by formula in part, because the calls happen inside a crate.",
     "Latency is that of a closed loop kept busy; p99 needs 1,000 samples, p99.9 needs 10,000.",
@@ -21,7 +21,11 @@ pub(super) fn headline(summary: &Summary<'_>) -> String {
     let tables = summary.tables().filter(|(idle, active)| summary.is_measured(*idle, *active)).count();
     let leaders = summary.leaders();
     let Some((first, most)) = leaders.first() else {
-        return "Nothing was measured.".to_owned();
+        return match tables {
+            0 => "Nothing was measured.".to_owned(),
+            _ => "Nothing is ranked: what was seen in one round only may be chance. Three rounds are the least."
+                .to_owned(),
+        };
     };
     let others = leaders[1..].iter().map(|(subject, count)| format!("; {} in {count}", plain(&subject.name)));
     format!(
