@@ -29,8 +29,9 @@ impl Schedule {
         if self.done >= FEWEST_ROUNDS {
             return (plan.round_time() * (1 + self.extra) as u32 <= self.left()).then(Vec::new);
         }
+        // By estimate before the first round, by experience after it. Later, dropping would waste what a size has cost.
         let rounds = FEWEST_ROUNDS - self.done + self.extra;
-        Some(if self.may_drop { plan.fit(rounds, self.left()) } else { Vec::new() })
+        Some(if self.may_drop && self.done <= 1 { plan.fit(rounds, self.left()) } else { Vec::new() })
     }
 
     /// How many timed rounds there will be in all, as far as can be told.
@@ -54,7 +55,7 @@ mod tests {
 
     fn plan() -> Plan {
         let (warm_up, interval) = (Duration::from_millis(30), Duration::from_millis(150));
-        Plan::new(subjects(&Registry::builtin(), false), vec![0, 1_000], vec![1], warm_up, interval)
+        Plan::new(subjects(&Registry::builtin(), false), vec![0, 500, 1_000], vec![1], warm_up, interval)
     }
 
     fn schedule(budget: Duration, exactly: Option<usize>) -> Schedule {
@@ -74,15 +75,27 @@ mod tests {
     #[test]
     fn there_are_three_rounds_however_small_the_budget() {
         let mut plan = plan();
-        assert_eq!(rounds(schedule(Duration::ZERO, None), &mut plan), (FEWEST_ROUNDS, vec![1_000]));
-        assert_eq!(plan.idle, [0]);
+        assert_eq!(rounds(schedule(Duration::ZERO, None), &mut plan), (FEWEST_ROUNDS, vec![500]));
+        assert_eq!(plan.idle, [0, 1_000]);
+    }
+
+    #[test]
+    fn a_machine_that_slows_down_later_costs_time_and_not_sizes() {
+        let mut plan = plan();
+        let mut schedule = schedule(plan.round_time() * 3 + Duration::from_secs(1), None);
+        for slowdown in [1, 1, 9] {
+            assert_eq!(schedule.another(&mut plan), Some(vec![]), "nothing is dropped");
+            schedule.done += 1;
+            plan.learn(plan.round_time() * slowdown);
+        }
+        assert_eq!(schedule.another(&mut plan), None, "three rounds are enough");
     }
 
     #[test]
     fn what_was_asked_for_is_done() {
         let mut plan = plan();
         assert_eq!(rounds(schedule(Duration::ZERO, Some(2)), &mut plan), (2, vec![]));
-        assert_eq!(plan.idle, [0, 1_000]);
+        assert_eq!(plan.idle, [0, 500, 1_000]);
     }
 
     #[test]
