@@ -210,7 +210,10 @@ impl<'a> Comparison<'a> {
             Err(why) => warn(&mut record, format!("instructions: unavailable: {why}")),
         }
         record.settings.rounds_done = schedule.done as u32;
-        record.settings.rounds = record.settings.rounds.max(record.settings.rounds_done);
+        if record.settings.budget_ns.is_some() && !self.stopped() {
+            // It was the budget that planned: what has fitted is what there was to be.
+            record.settings.rounds = record.settings.rounds_done;
+        }
         record.finished = !self.stopped();
         name_what_is_missing(&wanted, &mut record);
         if self.gates {
