@@ -65,11 +65,18 @@ pub(super) fn method(summary: &Summary<'_>) -> String {
     )
 }
 
-/// The command that makes the same plan again.
+/// The command that makes the same plan again. Where the results went is nobody else's concern, and there they are.
 pub(super) fn repeat(summary: &Summary<'_>) -> String {
     let record = summary.record;
     let mut command = vec!["pollmark".to_owned()];
-    command.extend(record.command.iter().skip(1).cloned());
+    let mut typed = record.command.iter().skip(1);
+    while let Some(argument) = typed.next() {
+        match argument.as_str() {
+            "--out" => drop(typed.next()),
+            with_value if with_value.starts_with("--out=") => {}
+            _ => command.push(argument.clone()),
+        }
+    }
     if !command.iter().any(|argument| argument.starts_with("--seed")) {
         command.extend(["--seed".to_owned(), record.seed.to_string()]);
     }
@@ -134,4 +141,35 @@ pub(super) fn gate(gate: &Gate) -> (&'static str, String) {
     };
     let value = gate.value.map_or("–".to_owned(), three_digits);
     (verdict, format!("{}: {value} (bound: {}; {})", gate.name, gate.bound, gate.explanation))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn the_command_to_repeat_has_the_seed_and_not_the_directory() {
+        for out in [&["--out", "my results"][..], &["--out=there"], &[]] {
+            let mut record = sample::empty();
+            record.command =
+                ["./target/release/pollmark", "compare"].iter().chain(out).map(|&one| one.into()).collect();
+            record.command.push("--quick".to_owned());
+            assert_eq!(repeat(&Summary::of(&record)), "pollmark compare --quick --seed 0");
+        }
+    }
+
+    #[test]
+    fn a_load_left_out_whole_is_told_though_no_table_has_it() {
+        let mut record = sample::ordinary();
+        let reason = "left out to stay within 80 s".to_owned();
+        let missing =
+            crate::measure::record::Missing { subject: "epoll".into(), idle: Some(9_000), active: None, reason };
+        record.missing.push(missing);
+        let lines = unmeasured(&Summary::of(&record));
+        assert!(
+            lines.contains(&("epoll, 9,000 idle".to_owned(), "left out to stay within 80 s".to_owned())),
+            "{lines:?}"
+        );
+    }
 }
