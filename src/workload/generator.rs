@@ -1,7 +1,7 @@
 //! The load generator: a closed loop over non-blocking sockets, on one thread, by one fixed mechanism.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use hdrhistogram::Histogram;
 use pollmark_backends::{AsSource, Event, Events, Interest, Poller, Registry, Token, Trigger};
 
 use super::Fault;
+use super::channel::{Channel, Phase};
 use super::connect::Connector;
 use super::stamp::Stamp;
 use crate::usage;
@@ -21,7 +22,7 @@ const IN_FLIGHT: usize = 64;
 /// The most events taken from one wait.
 const BATCH: usize = 256;
 /// What a process has open besides its connections, generously.
-const OTHER_DESCRIPTORS: u64 = 32;
+pub(super) const OTHER_DESCRIPTORS: u64 = 32;
 /// Latencies are counted in nanoseconds up to this, with three digits; longer ones count as this.
 const LONGEST: Duration = Duration::from_secs(60);
 
@@ -171,6 +172,11 @@ impl Generator {
             self.engine.close(channel);
         }
         verified
+    }
+
+    /// How many connections were ever opened.
+    pub fn opened(&self) -> u32 {
+        self.engine.next_id
     }
 
     /// Connections open, idle and active.
@@ -379,72 +385,6 @@ impl Engine {
     }
 }
 
-/// One connection of the load.
-struct Channel {
-    stream: TcpStream,
-    id: u32,
-    phase: Phase,
-    interest: Interest,
-    sequence: u64,
-    sent: usize,
-    received: usize,
-    began: Instant,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Connecting,
-    Exchanging,
-    Resting,
-}
-
-impl Channel {
-    #[inline]
-    fn send(&mut self, stamp: &mut Stamp) -> Result<(), Fault> {
-        match self.stream.write(&stamp.payload(self.id, self.sequence)[self.sent..]) {
-            Ok(bytes) => self.sent += bytes,
-            Err(error) if is_transient(&error) => {}
-            Err(error) => return Err(Fault::Lost { connection: self.id, error }),
-        }
-        Ok(())
-    }
-
-    /// Reads once, which empties the socket unless the payload is large, and compares.
-    #[inline]
-    fn receive(&mut self, stamp: &Stamp, buffer: &mut [u8]) -> Result<(), Fault> {
-        let bytes = match self.stream.read(buffer) {
-            Ok(0) => return Err(Fault::Closed { connection: self.id, idle: false }),
-            Ok(bytes) => bytes,
-            Err(error) if is_transient(&error) => return Ok(()),
-            Err(error) => return Err(Fault::Lost { connection: self.id, error }),
-        };
-        // More than was sent cannot be an echo, however right it looks.
-        let owed = self.sent - self.received;
-        if bytes > owed {
-            return Err(Fault::Excess { connection: self.id, bytes: bytes - owed });
-        }
-        stamp.check(self.id, self.sequence, self.received, &buffer[..bytes]).map_err(|wrong| Fault::WrongByte {
-            connection: self.id,
-            sequence: self.sequence,
-            offset: wrong.offset,
-            expected: wrong.expected,
-            found: wrong.found,
-        })?;
-        self.received += bytes;
-        Ok(())
-    }
-
-    fn verify_quiet(&mut self, buffer: &mut [u8]) -> Result<(), Fault> {
-        let connection = self.id;
-        match self.stream.read(buffer) {
-            Ok(0) => Err(Fault::Closed { connection, idle: true }),
-            Ok(bytes) => Err(Fault::Excess { connection, bytes }),
-            Err(error) if is_transient(&error) => Ok(()),
-            Err(error) => Err(Fault::Lost { connection, error }),
-        }
-    }
-}
-
 /// How many exchanges may still begin.
 struct Quota {
     left: u64,
@@ -471,197 +411,10 @@ impl Quota {
     }
 }
 
-fn is_transient(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-}
-
 /// A fault of opening, with the number that were opened before it.
 fn counted(fault: Fault, opened: usize) -> Fault {
     match fault {
         Fault::Connect { target, error, .. } => Fault::Connect { target, opened, error },
         fault => fault,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::TcpListener;
-    use std::thread;
-
-    use super::*;
-
-    /// A std echo server, one thread for each connection, which `spoil`s each read before it is written.
-    fn server(spoil: fn(&mut Vec<u8>, usize)) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("bound");
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = stream.expect("a connection");
-                thread::spawn(move || {
-                    let mut buffer = vec![0; 64 * 1024];
-                    let mut before = 0;
-                    while let Ok(bytes @ 1..) = stream.read(&mut buffer) {
-                        let mut echo = buffer[..bytes].to_vec();
-                        spoil(&mut echo, before);
-                        before += bytes;
-                        if echo.is_empty() || stream.write_all(&echo).is_err() {
-                            break;
-                        }
-                    }
-                });
-            }
-        });
-        address
-    }
-
-    fn faithful(_: &mut Vec<u8>, _: usize) {}
-
-    fn load(address: SocketAddr, size: usize) -> Generator {
-        Generator::new(address, size).expect("a mechanism to wait by")
-    }
-
-    #[test]
-    fn exactly_as_many_exchanges_are_made_as_were_asked_for() {
-        let mut load = load(server(faithful), 64);
-        load.open_idle(20).expect("idle connections");
-        for (active, requests) in [(1, 100), (7, 1_000), (5, 3)] {
-            load.open_active(active).expect("active connections");
-            let outcome = load.run(Until::Requests(requests)).expect("a faultless run");
-            assert_eq!((outcome.requests, outcome.bytes), (requests, requests * 64));
-            assert_eq!(outcome.latency.len(), requests);
-            assert!(outcome.waits >= requests / active as u64, "each wait can report each connection once");
-            load.verify_idle().expect("idle connections stay quiet");
-            assert_eq!(load.connections(), 20 + active);
-        }
-    }
-
-    #[test]
-    fn a_timed_run_ends_in_time_with_all_connections_at_rest() {
-        let mut load = load(server(faithful), 64);
-        load.open_active(4).expect("active connections");
-        let outcome = load.run(Until::Elapsed(Duration::from_millis(50))).expect("a faultless run");
-        assert!(outcome.elapsed >= Duration::from_millis(50) && outcome.requests > 0, "{outcome:?}");
-        load.close_active().expect("nothing is left in any connection");
-    }
-
-    #[test]
-    fn payloads_larger_than_any_socket_buffer_arrive_whole() {
-        let size = 8 << 20;
-        let mut load = load(server(faithful), size);
-        load.open_active(2).expect("active connections");
-        assert_eq!(load.run(Until::Requests(4)).expect("a faultless run").bytes, 4 * size as u64);
-    }
-
-    #[test]
-    fn churn_opens_a_connection_for_each_exchange() {
-        let mut load = load(server(faithful), 64);
-        load.open_idle(3).expect("idle connections");
-        let outcome = load.churn(5, Until::Requests(200)).expect("a faultless run");
-        assert_eq!((outcome.requests, load.engine.next_id), (200, 203));
-        load.verify_idle().expect("idle connections stay quiet");
-    }
-
-    #[test]
-    fn a_single_wrong_byte_late_in_the_stream_voids() {
-        let spoil = |echo: &mut Vec<u8>, before: usize| {
-            if (before..before + echo.len()).contains(&(64 * 50 + 33)) {
-                echo[64 * 50 + 33 - before] ^= 0x80;
-            }
-        };
-        let mut load = load(server(spoil), 64);
-        load.open_active(1).expect("active connections");
-        let fault = load.run(Until::Requests(100)).expect_err("one byte is wrong");
-        assert!(matches!(fault, Fault::WrongByte { sequence: 51, offset: 33, .. }) && fault.voids(), "{fault}");
-    }
-
-    #[test]
-    fn bytes_beyond_the_echo_void() {
-        let mut load = load(
-            server(|echo, before| {
-                if before == 640 {
-                    echo.push(0)
-                }
-            }),
-            64,
-        );
-        load.open_active(1).expect("active connections");
-        let fault = load.run(Until::Requests(100)).and_then(|_| load.close_active()).expect_err("a byte too many");
-        // Which of the two depends on whether the byte is read together with its echo.
-        assert!(matches!(fault, Fault::Excess { .. } | Fault::WrongByte { .. }) && fault.voids(), "{fault}");
-    }
-
-    #[test]
-    fn a_server_that_closes_voids() {
-        let mut load = load(
-            server(|echo, before| {
-                if before == 640 {
-                    echo.clear()
-                }
-            }),
-            64,
-        );
-        load.open_active(1).expect("active connections");
-        let fault = load.run(Until::Requests(100)).expect_err("the connection is lost");
-        assert!(matches!(fault, Fault::Closed { .. } | Fault::Lost { .. }) && fault.voids(), "{fault}");
-    }
-
-    #[test]
-    fn an_idle_connection_that_is_closed_is_noticed() {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let mut load = load(listener.local_addr().expect("bound"), 4);
-        let echo_once = thread::spawn(move || {
-            let (mut stream, _) = listener.accept().expect("a connection");
-            let mut bytes = [0; 4];
-            stream.read_exact(&mut bytes).expect("a payload");
-            stream.write_all(&bytes).expect("room");
-            stream
-        });
-        load.open_idle(1).expect("one exchange proves it");
-        let stream = echo_once.join().expect("the echo thread");
-        load.verify_idle().expect("still open");
-        drop(stream);
-        let deadline = Instant::now() + Duration::from_secs(5);
-        let fault = loop {
-            match load.verify_idle() {
-                Err(fault) => break fault,
-                Ok(()) => assert!(Instant::now() < deadline, "the end of the stream never came"),
-            }
-        };
-        assert!(matches!(fault, Fault::Closed { idle: true, .. }), "{fault}");
-    }
-
-    #[test]
-    fn nobody_listening_is_said_so() {
-        let address = TcpListener::bind("127.0.0.1:0").and_then(|one| one.local_addr()).expect("a port now free");
-        let fault = load(address, 64).open_active(1).expect_err("refused");
-        assert!(fault.to_string().contains(&address.to_string()), "{fault}");
-        assert!(fault.to_string().contains("is a server listening there?"), "{fault}");
-        assert!(!fault.voids());
-    }
-
-    #[test]
-    fn more_connections_than_descriptors_are_refused_with_the_remedy() {
-        let Some(limit) = usage::descriptor_limit() else {
-            eprintln!("skipped: this system has no limit on descriptors");
-            return;
-        };
-        let fault = load(server(faithful), 64).open_idle(limit as usize).expect_err("too many");
-        let (needed, text) = (limit + OTHER_DESCRIPTORS, fault.to_string());
-        assert!(matches!(fault, Fault::Descriptors { available, .. } if available == limit), "{text}");
-        assert!(text.contains(&needed.to_string()) && text.contains("ulimit -n"), "{text}");
-    }
-
-    #[test]
-    fn a_stop_from_elsewhere_ends_the_run_and_keeps_what_was_done() {
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut load = load(server(faithful), 64);
-        load.stop_on(Arc::clone(&stop));
-        load.open_active(2).expect("active connections");
-        thread::spawn(move || {
-            thread::sleep(Duration::from_millis(20));
-            stop.store(true, Ordering::Relaxed);
-        });
-        let outcome = load.run(Until::Elapsed(Duration::from_secs(60))).expect("a faultless run");
-        assert!(outcome.elapsed < Duration::from_secs(30) && outcome.requests > 0, "{outcome:?}");
     }
 }

@@ -8,14 +8,18 @@
 //! | idea | file |
 //! |---|---|
 //! | the loop | `generator.rs` |
+//! | one connection | `channel.rs` |
 //! | payloads, and their verification | `stamp.rs` |
 //! | connections, and source addresses | `connect.rs` |
 //! | what voids a run | `fault.rs` |
 
+mod channel;
 mod connect;
 mod fault;
 mod generator;
 mod stamp;
+#[cfg(test)]
+mod tests;
 
 pub use fault::Fault;
 pub use generator::{Generator, Outcome, Until};
