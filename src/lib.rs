@@ -10,24 +10,21 @@
 //! | a connection, without I/O | [`conn`] |
 //! | the server and its drivers | [`server`] |
 //! | everything measurable, by name | [`mechanism`] |
-//! | what is done to a server | `workload` (feature `report`) |
+//! | what is done to a server: the load, verified | `workload` (feature `report`) |
 //! | server and load in processes of their own | `child` (feature `report`) |
 //! | measuring: records, statistics, facts of the host | `measure` (feature `report`) |
 //! | what is made of the records | `report` (feature `report`) |
 //! | the command | `cli` (feature `cli`) |
-//! | what is done to a server: the load, verified | [`workload`] |
 //!
 //! A server on the mechanism of your choice is five lines:
 //!
 //! ```no_run
-//! use pollmark::{mechanism::Mechanism, protocol::Echo, server::Config};
-//! use pollmark_backends::Registry;
+//! use pollmark::{backends::Registry, mechanism::Mechanism, protocol::Echo, server::Config};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let registry = Registry::builtin();
-//! let epoll = Mechanism::parse(&registry, "epoll")?;
-//! let server = epoll.bind(&registry, Config::listen("127.0.0.1:7000".parse()?), Echo)?;
-//! println!("listening on {}", server.addresses()[0]);
+//! let mechanism = Mechanism::parse(&registry, "epoll")?; // or Mechanism::choose(&registry): the best one here
+//! let server = mechanism.bind(&registry, Config::listen("127.0.0.1:7000".parse()?), Echo)?;
 //! server.run()?;
 //! # Ok(())
 //! # }
