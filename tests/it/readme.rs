@@ -1,10 +1,18 @@
-//! What the README says of the mechanisms is what the registry says.
+//! What the README says is what the registry, the code and the records say.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pollmark::backends::Registry;
 use pollmark::mechanism::matrix;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+fn readme() -> String {
+    fs::read_to_string(root().join("README.md")).expect("README.md").replace("\r\n", "\n")
+}
 
 /// The README with the text between the markers of `block` replaced.
 fn with_block(readme: &str, block: &str, text: &str) -> String {
@@ -14,14 +22,56 @@ fn with_block(readme: &str, block: &str, text: &str) -> String {
     format!("{before}{begin}{text}{end}{after}")
 }
 
-#[test]
-fn the_matrix_of_mechanisms_and_systems_is_current() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = fs::read_to_string(&path).expect("README.md").replace("\r\n", "\n");
-    let current = with_block(&readme, "matrix", &matrix(&Registry::builtin()));
+fn is_current(block: &str, text: &str) {
+    let readme = readme();
+    let current = with_block(&readme, block, text);
     if std::env::var_os("POLLMARK_BLESS").is_some() {
-        fs::write(&path, current).expect("writable");
+        fs::write(root().join("README.md"), current).expect("writable");
     } else {
         assert_eq!(readme, current, "run it with POLLMARK_BLESS=1 to bring README.md up to date");
     }
+}
+
+// One test, because blessing writes one file.
+#[test]
+fn the_generated_blocks_are_current() {
+    is_current("matrix", &matrix(&Registry::builtin()));
+    #[cfg(feature = "report")]
+    is_current("compare", &latest_comparison());
+}
+
+/// The overview of the newest committed record, with where it comes from.
+#[cfg(feature = "report")]
+fn latest_comparison() -> String {
+    use pollmark::report::{Summary, json, markdown};
+
+    let records = root().join("benches/records");
+    let mut directories = fs::read_dir(&records)
+        .expect("benches/records")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.join("results.json").is_file())
+        .collect::<Vec<_>>();
+    directories.sort();
+    let newest = directories.last().expect("a record");
+    let file = fs::File::open(newest.join("results.json")).expect("readable");
+    let record = json::read(std::io::BufReader::new(file)).expect("a record of this schema");
+    let link = newest.strip_prefix(root()).expect("inside").display().to_string().replace('\\', "/");
+    format!(
+        "Server CPU time per request as printed on {} ([every sample, the host, the whole report]({link})):\n\n{}",
+        &record.started[..10],
+        markdown::overview(&Summary::of(&record))
+    )
+}
+
+#[test]
+fn the_readmes_code_is_the_compiled_example_of_the_crate() {
+    let library = fs::read_to_string(root().join("src/lib.rs")).expect("lib.rs");
+    let readme = readme();
+    let blocks = readme.split("```rust\n").skip(1).map(|rest| rest.split("```").next().expect("a block"));
+    let mut lines = 0;
+    for line in blocks.flat_map(str::lines).filter(|line| !line.is_empty()) {
+        assert!(library.contains(&format!("//! {line}")), "not in the example of src/lib.rs: {line}");
+        lines += 1;
+    }
+    assert!(lines >= 5, "README.md shows no code any more");
 }
