@@ -22,8 +22,10 @@ use rustix::event::epoll;
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 
-use crate::event::{Events, Interest, OwnedSource, RawSource, Source, Token, Trigger, raw};
+use crate::event::{Interest, Token, Trigger};
+use crate::events::Events;
 use crate::poller::{Calls, Capabilities, Growth, Ledger, Poller, exists, unknown};
+use crate::source::{OwnedSource, RawSource, Source, raw};
 use crate::time;
 
 /// The epoll(7) poller of Linux.

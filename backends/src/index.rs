@@ -3,7 +3,7 @@
 //! On Unix numbers are small and dense, the lowest free one is always taken, so this is an array. On Windows a socket
 //! is a handle of any value, so it is a hash map.
 
-use crate::event::RawSource;
+use crate::source::RawSource;
 
 /// Where a source stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -32,8 +32,10 @@ mod tests;
 use std::io;
 use std::time::Duration;
 
-use crate::event::{Event, Events, Interest, OwnedSource, Raw, RawSource, Readiness, Source, Token, Trigger, raw};
+use crate::event::{Event, Interest, Raw, Readiness, Token, Trigger};
+use crate::events::Events;
 use crate::poller::{Calls, Capabilities, Growth, Ledger, Poller, exists, unknown};
+use crate::source::{OwnedSource, RawSource, Source, raw};
 
 use kernel::{Change, Filter, Kernel, Record, flags};
 

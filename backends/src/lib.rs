@@ -3,7 +3,9 @@
 //! | idea | file |
 //! |---|---|
 //! | the trait, capabilities, the ledger, the portability chapter | `poller.rs` |
-//! | tokens, interests, events and their buffer | `event.rs` |
+//! | tokens, interests, triggers, readiness, events | `event.rs` |
+//! | the buffer they travel in | `events.rs` |
+//! | what can be watched | `source.rs` |
 //! | every mechanism by name, available or why not | `registry.rs` |
 //! | one mechanism each | `select.rs` `poll.rs` `epoll.rs` `kqueue.rs` `polling.rs` |
 //! | waking a waiting poller | `waker.rs` |
@@ -19,9 +21,11 @@ compile_error!("pollmark is for 64-bit targets: tokens pass through the kernel a
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod event;
+mod events;
 mod index;
 mod poller;
 mod registry;
+mod source;
 mod time;
 mod waker;
 
@@ -33,9 +37,9 @@ pub mod poll;
 pub mod polling;
 pub mod select;
 
-pub use event::{
-    AsSource, Event, Events, Interest, Iter, OwnedSource, Raw, RawSource, Readiness, Source, Token, Trigger,
-};
+pub use event::{Event, Interest, Raw, Readiness, Token, Trigger};
+pub use events::{Events, Iter};
 pub use poller::{Calls, Capabilities, Growth, Ledger, Poller};
 pub use registry::{BACKEND_VARIABLE, Entry, Registry, System, Unavailable, UnknownBackend, Visitor};
+pub use source::{AsSource, OwnedSource, RawSource, Source};
 pub use waker::{WakeSource, Waker, waker};

@@ -12,11 +12,16 @@
 //! (f) WSAPoll refuses POLLPRI and answers it with WSAEINVAL; Windows has no POLLRDHUP either.
 
 use std::io;
+use std::ops::Range;
 use std::time::Duration;
 
-use crate::event::{Event, Events, Interest, Raw, RawSource, Readiness, Source, Token, Trigger, raw};
+#[cfg(not(linux_like))]
+use crate::event::Readiness;
+use crate::event::{Interest, Token, Trigger};
+use crate::events::{Events, Polled};
 use crate::index::{Index, Place};
 use crate::poller::{Calls, Capabilities, Growth, Ledger, Poller, exists, lacks, unknown};
+use crate::source::{RawSource, Source, raw};
 use crate::time;
 
 use sys::{PollFd, RDHUP};
@@ -70,32 +75,28 @@ impl Poll {
         }
     }
 
-    /// (c) Reports entries of `range` until all that were counted are found, or the room is used up; then returns where
-    /// it stopped.
+    /// (c) Reports up to `most` entries of `range` that fired, as far as there is room.
     #[inline]
-    fn collect(&self, range: std::ops::Range<usize>, found: &mut Found, events: &mut Events) -> Option<usize> {
-        let start = range.start;
-        for (offset, entry) in self.entries[range].iter().enumerate() {
-            if entry.revents != 0 {
-                if !events.push(event(self.tokens[start + offset], entry.revents)) {
-                    return Some(start + offset);
-                }
-                found.all |= entry.revents;
-                found.left -= 1;
-                if found.left == 0 {
-                    return None;
-                }
-            }
-        }
-        None
+    fn collect(&self, range: Range<usize>, most: usize, answers: &mut Polled<'_>) -> Found {
+        let mut found = Found { count: 0, end: range.start, all: 0 };
+        let entries = self.entries[range.clone()].iter().zip(&self.tokens[range.clone()]).enumerate();
+        let fired = entries.filter(|(_, (entry, _))| entry.revents != 0).take(most);
+        found.count = answers.fill(fired.map(|(at, (entry, token))| {
+            found.end = range.start + at + 1;
+            found.all |= entry.revents;
+            (*token, u32::from(entry.revents as u16))
+        }));
+        found
     }
 }
 
-/// The search of one wait.
+/// What one search came to.
 struct Found {
-    // Counted by the kernel and not yet met.
-    left: usize,
-    // The answers of all that were met, or-ed.
+    /// How many were reported.
+    count: usize,
+    /// Behind the last of them.
+    end: usize,
+    /// Their answers, or-ed.
     all: i16,
 }
 
@@ -161,23 +162,25 @@ impl Poller for Poll {
         Ok(())
     }
 
+    #[inline]
     fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
-        events.clear();
+        let mut answers = events.polled_records();
         self.ledger.waits += 1;
         self.ledger.wait_calls += 1;
         let counted = sys::poll(&mut self.entries, timeout);
-        let mut found = Found { left: *counted.as_ref().unwrap_or(&0), all: 0 };
-        if found.left > 0 {
-            let from = self.from.min(self.entries.len());
-            let stopped = self.collect(from..self.entries.len(), &mut found, events);
-            let stopped = match stopped {
-                None if found.left > 0 => self.collect(0..from, &mut found, events),
-                stopped => stopped,
-            };
-            self.from = stopped.unwrap_or(0);
-            debug_assert!(stopped.is_some() || found.left == 0, "poll(2) counted {} more than were marked", found.left);
+        let mut left = *counted.as_ref().unwrap_or(&0);
+        if left > 0 {
+            let (from, length) = (self.from.min(self.entries.len()), self.entries.len());
+            let mut found = self.collect(from..length, left, &mut answers);
+            left -= found.count;
+            if left > 0 && from > 0 {
+                let before = self.collect(0..from, left, &mut answers);
+                left -= before.count;
+                found = Found { all: found.all | before.all, ..if before.count > 0 { before } else { found } };
+            }
+            self.from = if left > 0 { found.end } else { 0 }; // (d)
             // Only once all were reported; until then they are found, and reported, again.
-            if found.all & sys::INVALID != 0 && stopped.is_none() {
+            if found.all & sys::INVALID != 0 && left == 0 {
                 self.unwatch_invalid();
             }
         }
@@ -205,33 +208,20 @@ fn asked(interest: Interest) -> i16 {
     bits
 }
 
-#[inline]
-fn event(token: Token, revents: i16) -> Event {
-    let bits = revents as u16 as u32;
-    Event::new(token, readiness(bits), Raw::Poll(bits))
-}
-
-cfg_if::cfg_if! {
-    if #[cfg(linux_like)] {
-        #[inline]
-        fn readiness(bits: u32) -> Readiness {
-            Readiness::from_linux_poll(bits)
-        }
-    } else {
-        fn readiness(bits: u32) -> Readiness {
-            let names = [
-                (sys::READABLE, Readiness::READABLE),
-                (sys::WRITABLE, Readiness::WRITABLE),
-                (sys::PRIORITY, Readiness::PRIORITY),
-                (sys::ERROR, Readiness::ERROR),
-                (sys::HANG_UP, Readiness::HANG_UP),
-                (sys::INVALID, Readiness::INVALID),
-                (RDHUP, Readiness::READ_CLOSED),
-            ];
-            let set = names.into_iter().filter(|(bit, _)| bits & (*bit as u16 as u32) != 0);
-            set.fold(Readiness::EMPTY, |all, (_, fact)| all | fact)
-        }
-    }
+/// What an answer means. On Linux its bits are those of epoll, and are read with that one's.
+#[cfg(not(linux_like))]
+pub(crate) fn readiness(bits: u32) -> Readiness {
+    let names = [
+        (sys::READABLE, Readiness::READABLE),
+        (sys::WRITABLE, Readiness::WRITABLE),
+        (sys::PRIORITY, Readiness::PRIORITY),
+        (sys::ERROR, Readiness::ERROR),
+        (sys::HANG_UP, Readiness::HANG_UP),
+        (sys::INVALID, Readiness::INVALID),
+        (RDHUP, Readiness::READ_CLOSED),
+    ];
+    let set = names.into_iter().filter(|(bit, _)| bits & (*bit as u16 as u32) != 0);
+    set.fold(Readiness::EMPTY, |all, (_, fact)| all | fact)
 }
 
 #[cfg(unix)]

@@ -5,7 +5,9 @@ use std::io;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-use crate::event::{Events, Interest, OwnedSource, Source, Token, Trigger};
+use crate::event::{Interest, Token, Trigger};
+use crate::events::Events;
+use crate::source::{OwnedSource, Source};
 
 /// A readiness mechanism: which of these sources can be read or written without blocking?
 ///

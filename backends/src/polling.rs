@@ -22,9 +22,11 @@ use std::time::Duration;
 
 use polling::{Event as Interested, PollMode};
 
-use crate::event::{Event, Events, Interest, Raw, RawSource, Readiness, Source, Token, Trigger, raw};
+use crate::event::{Event, Interest, Raw, Readiness, Token, Trigger};
+use crate::events::Events;
 use crate::index::{Index, Place};
 use crate::poller::{Calls, Capabilities, Growth, Ledger, Poller, exists, lacks, unknown};
+use crate::source::{RawSource, Source, raw};
 
 /// The poller of the `polling` crate: epoll(7), kqueue(2), or AFD through a completion port.
 pub struct Polling {

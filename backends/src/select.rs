@@ -19,9 +19,11 @@
 use std::io;
 use std::time::Duration;
 
-use crate::event::{Event, Events, Interest, Raw, RawSource, Readiness, Source, Token, Trigger, raw};
+use crate::event::{Event, Interest, Raw, Readiness, Token, Trigger};
+use crate::events::Events;
 use crate::index::{Index, Place};
 use crate::poller::{Calls, Capabilities, Growth, Ledger, Poller, exists, lacks, unknown};
+use crate::source::{RawSource, Source, raw};
 use crate::time;
 
 use sys::Sets;

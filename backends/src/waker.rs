@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::event::Source;
+use crate::source::Source;
 
 /// Makes a waker and the source it makes readable.
 ///
@@ -83,7 +83,7 @@ cfg_if::cfg_if! {
             use std::io;
             use std::os::fd::{AsFd, OwnedFd};
             use rustix::event::{EventfdFlags, eventfd};
-            use crate::event::Source;
+            use crate::source::Source;
 
             // One descriptor serves both ends.
             pub(super) type Writer = OwnedFd;
@@ -108,7 +108,7 @@ cfg_if::cfg_if! {
     } else {
         mod sys {
             use std::io::{self, Read, Write};
-            use crate::event::{AsSource, Source};
+            use crate::source::{AsSource, Source};
 
             cfg_if::cfg_if! {
                 if #[cfg(unix)] {

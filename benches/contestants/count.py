@@ -247,7 +247,13 @@ def judge(options, missing, samples, subject, baseline, kind):
 
     floor = median(samples, baseline, "user a10")
     gate(f"user instructions per echo of {baseline} itself", floor, 75, "callgrind")
-    gate("user instructions per echo, a10: more than C", difference("user a10"), 63, "callgrind")
+    if kind == "flat":
+        gate("user instructions per echo, a10: more than C", difference("user a10"), 63, "callgrind")
+    else:
+        # C looks for what fired and serves it in one pass; a poller behind a trait hands over a list. The gate is what
+        # a well-made library over epoll spends.
+        over_mio = paired(samples, subject, "mio", "user a10", lambda ours, theirs: ours - theirs)
+        gate("user instructions per echo, a10: more than mio", over_mio, 0, "callgrind")
     gate("kernel instructions per echo, a10: / C", ratio("PMU kernel a10"), 1.00, "PMU", marginal=1.02)
     gate("calls per echo, a1: more than C", difference("calls a1"), 0.05, "strace")
     gate("calls per echo, a10: more than C", difference("calls a10"), 0.05, "strace")

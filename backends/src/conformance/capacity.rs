@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::subject::{Fact::*, PATIENCE, Subject, pair};
 use super::{Verdict, cases, skip};
-use crate::event::{Events, Interest, Token, Trigger};
+use crate::event::{Interest, Token, Trigger};
+use crate::events::Events;
 use crate::poller::Poller;
 
 cases! {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::subject::{Fact::*, Subject, pair};
 use super::{Verdict, cases};
-use crate::event::{AsSource, Interest, OwnedSource, Token, Trigger};
+use crate::event::{Interest, Token, Trigger};
 use crate::poller::{Ledger, Poller};
+use crate::source::{AsSource, OwnedSource};
 
 cases! {
     13: the_ledger_counts_waits_changes_and_events;

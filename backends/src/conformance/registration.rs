@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::subject::{Fact::*, PATIENCE, Subject, fill, pair, swallow};
 use super::{Verdict, cases, skip};
-use crate::event::{AsSource, Interest, OwnedSource, Token, Trigger};
+use crate::event::{Interest, Token, Trigger};
 use crate::poller::Poller;
+use crate::source::{AsSource, OwnedSource};
 
 cases! {
     3:

@@ -5,8 +5,10 @@ use std::io::{self, Read};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::event::{AsSource, Event, Events, Interest, Token, Trigger};
+use crate::event::{Event, Interest, Token, Trigger};
+use crate::events::Events;
 use crate::poller::{Capabilities, Poller};
+use crate::source::AsSource;
 
 /// How long an expected event may take. Only a failing case ever waits that long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::subject::{Fact::*, PATIENCE, Subject, pair};
 use super::{Verdict, cases};
-use crate::event::{Events, Interest, Token, Trigger};
+use crate::event::{Interest, Token, Trigger};
+use crate::events::Events;
 use crate::poller::Poller;
 use crate::waker::{WakeSource, waker};
 

@@ -37,8 +37,9 @@ mod bodies {
     use super::super::subject::{Fact::*, PATIENCE, Subject, pair, swallow};
     use super::super::walk::Walk;
     use super::super::{Verdict, skip, system};
-    use crate::event::{AsSource, Interest, OwnedSource, Token, Trigger};
+    use crate::event::{Interest, Token, Trigger};
     use crate::poller::Poller;
+    use crate::source::{AsSource, OwnedSource};
 
     const A: Token = Token::new(1, 1);
 

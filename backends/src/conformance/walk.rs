@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::subject::{Subject, pair};
 use super::system::ask_poll;
-use crate::event::{Interest, OwnedSource, Token, Trigger};
+use crate::event::{Interest, Token, Trigger};
 use crate::poller::Poller;
+use crate::source::OwnedSource;
 
 const STEPS: usize = 400;
 const SLOTS: usize = 10;

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::event::RawSource;
+use crate::source::RawSource;
 
 /// Changes in, records out.
 pub trait Kernel {

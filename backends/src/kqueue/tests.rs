@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 
 use super::model::{Call, EBADF, Fact, Model};
 use super::*;
-use crate::event::AsSource;
+use crate::source::AsSource;
 
 const ECONNRESET: u32 = 54;
 
