@@ -10,6 +10,7 @@
 //! | a connection, without I/O | [`conn`] |
 //! | the server and its drivers | [`server`] |
 //! | everything measurable, by name | [`mechanism`] |
+//! | what the host's limits allow | `limits` (feature `report`) |
 //! | what is done to a server: the load, verified | `workload` (feature `report`) |
 //! | server and load in processes of their own | `child` (feature `report`) |
 //! | measuring: records, statistics, facts of the host | `measure` (feature `report`) |
@@ -38,6 +39,8 @@ pub mod child;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod conn;
+#[cfg(feature = "report")]
+pub mod limits;
 #[cfg(feature = "report")]
 pub mod measure;
 pub mod mechanism;

@@ -26,6 +26,11 @@ pub fn descriptor_limit() -> Option<u64> {
     sys::descriptor_limit()
 }
 
+/// How far this process may raise that itself; `None` for as far as it likes.
+pub fn descriptor_hard_limit() -> Option<u64> {
+    sys::descriptor_hard_limit()
+}
+
 /// Raises the limit on descriptors as far as this process may, and returns it.
 pub fn raise_descriptor_limit() -> Option<u64> {
     sys::raise_descriptor_limit()
@@ -86,6 +91,10 @@ cfg_if::cfg_if! {
                 getrlimit(Resource::Nofile).current
             }
 
+            pub(super) fn descriptor_hard_limit() -> Option<u64> {
+                getrlimit(Resource::Nofile).maximum
+            }
+
             pub(super) fn raise_descriptor_limit() -> Option<u64> {
                 let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
                 // Darwin calls "unlimited" invalid here, and takes at most OPEN_MAX.
@@ -136,6 +145,10 @@ cfg_if::cfg_if! {
             }
 
             pub(super) fn descriptor_limit() -> Option<u64> {
+                None
+            }
+
+            pub(super) fn descriptor_hard_limit() -> Option<u64> {
                 None
             }
 

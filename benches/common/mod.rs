@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
 use pollmark::backends::{Entry, Registry};
+use pollmark::limits::{OTHER_DESCRIPTORS, descriptors_for};
 use pollmark::mechanism::Mechanism;
 use pollmark::protocol::Echo;
 use pollmark::server::{Config, Server};
@@ -18,8 +19,6 @@ use pollmark::workload::{Fault, Generator, Outcome};
 
 /// The payload of an exchange, in bytes.
 const PAYLOAD: usize = 64;
-/// What a process has open besides its connections, generously.
-const OTHER_DESCRIPTORS: usize = 64;
 /// macOS allows a process 4,096 threads, many containers fewer.
 const MOST_THREADS: usize = 2_000;
 /// Set in the child: the mechanism to serve by.
@@ -107,10 +106,10 @@ fn obstacle(registry: &Registry, mechanism: &Mechanism, size: usize) -> Option<S
         Ok(capabilities) => capabilities,
         Err(unavailable) => return Some(unavailable.to_string()),
     };
-    if let Some(why) = too_many_descriptors(size) {
-        return Some(why);
+    if let Err(shortage) = descriptors_for(size) {
+        return Some(shortage.to_string());
     }
-    let needed = size + OTHER_DESCRIPTORS;
+    let needed = size + OTHER_DESCRIPTORS as usize;
     match capabilities {
         None if size > MOST_THREADS => Some(format!("{size} threads are more than many systems allow a process")),
         Some(has) if has.numbers_below.is_some_and(|limit| limit < needed as u64) => {
@@ -123,12 +122,6 @@ fn obstacle(registry: &Registry, mechanism: &Mechanism, size: usize) -> Option<S
     }
 }
 
-fn too_many_descriptors(size: usize) -> Option<String> {
-    let needed = (size + OTHER_DESCRIPTORS) as u64;
-    let limit = usage::descriptor_limit().filter(|limit| *limit < needed)?;
-    Some(format!("needs {needed} descriptors, and this process may have {limit}; raise it by `ulimit -n {needed}`"))
-}
-
 /// The pollers of this host, for benches that need no server, if this process may have so many sockets.
 pub(crate) fn pollers(bench: &str, size: usize, sockets: usize) -> impl Iterator<Item = Entry> {
     let registry = Registry::builtin();
@@ -137,7 +130,7 @@ pub(crate) fn pollers(bench: &str, size: usize, sockets: usize) -> impl Iterator
     all.into_iter().filter(move |entry| {
         let why = match entry.probe() {
             Err(unavailable) => Some(unavailable.to_string()),
-            Ok(_) => too_many_descriptors(sockets),
+            Ok(_) => descriptors_for(sockets).err().map(|shortage| shortage.to_string()),
         };
         if let Some(why) = &why {
             println!("{bench}/{}/{size}: skipped: {why}", entry.name());

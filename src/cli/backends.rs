@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use pollmark_backends::{Capabilities, Registry};
 
 use super::Failure;
-use crate::measure::Limits;
+use crate::limits::Limits;
 use crate::mechanism::Mechanism;
 use crate::usage;
 

@@ -11,8 +11,8 @@ use serde::Serialize;
 use super::Failure;
 use super::signals::Stop;
 use crate::server::Address;
-use crate::usage;
 use crate::workload::{Fault, Generator, Outcome, Until};
+use crate::{limits, usage};
 
 /// Opens connections to an echo server, keeps some of them busy, and verifies every byte.
 ///
@@ -59,10 +59,11 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let address = arguments.target.parse::<Address>().map_err(Failure::usage)?;
     let target = address.tcp().ok_or_else(|| Failure::usage(format!("{address} is not a TCP address")))?;
     usage::raise_descriptor_limit();
+    // For all of them together, before the first is opened: who has to raise a limit wants to do it once.
+    limits::descriptors_for(arguments.idle.saturating_add(arguments.active)).map_err(Failure::usage)?;
 
     let stop = Stop::on_signals()?;
     let outcome = generate(target, &arguments, stop.flag()).map_err(|fault| match fault {
-        Fault::Descriptors { .. } => Failure::usage(fault),
         fault if fault.voids() => Failure::failed(format!("void: {fault}")),
         fault => Failure::failed(fault),
     })?;

@@ -11,13 +11,13 @@ use pollmark_backends::Registry;
 use super::host::Host;
 use super::placement::Placement;
 use super::plan::{self, Plan, Subject, Visit};
-use super::preflight::{Limits, OTHER_DESCRIPTORS, Shortage, preflight};
 use super::progress::{Progress, VisitDone};
 use super::record::{self, Missing, Record, Settings, Trial};
 use super::schedule::Schedule;
 use super::shape;
 use super::visit::{self, Errand, Report};
 use crate::child;
+use crate::limits::{Limits, OTHER_DESCRIPTORS, Shortage, preflight};
 use crate::mechanism::{Mechanism, UnknownMechanism};
 
 /// Idle connections, where nothing else was asked for.

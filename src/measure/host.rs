@@ -8,6 +8,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::Limits;
+
 /// The host and the program, when the measuring began.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -24,7 +26,7 @@ pub struct Host {
     pub cores: Option<u32>,
     /// Memory of the machine.
     pub memory_bytes: Option<u64>,
-    /// The hypervisor, or "unknown" where the CPU only says that there is one; `None` if it does not say.
+    /// The hypervisor, or "yes" where the CPU says that there is one and nothing says which; `None` if it does not say.
     pub virtual_machine: Option<String>,
     /// The container this runs in, where it shows.
     pub container: Option<String>,
@@ -79,6 +81,9 @@ impl Host {
         };
         #[cfg(unix)]
         host.ask_unix();
+        let limits = Limits::gather();
+        (host.nofile_soft, host.nofile_hard) = (limits.descriptors, limits.descriptors_hard);
+        (host.somaxconn, host.port_range) = (limits.backlog, limits.ports);
         if cfg!(linux_like) {
             host.read_proc();
             host.read_sys();
@@ -91,17 +96,13 @@ impl Host {
         let name = rustix::system::uname();
         let parts = [name.sysname(), name.release(), name.version()];
         self.kernel = Some(parts.map(|part| part.to_string_lossy()).join(" "));
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-        (self.nofile_soft, self.nofile_hard) = (limit.current, limit.maximum);
     }
 
     fn read_proc(&mut self) {
         let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         self.cpu = field(&cpu, "model name");
-        // The only sign of a hypervisor that every one of them leaves on x86.
-        let flagged = field(&cpu, "flags").is_some_and(|flags| flags.split(' ').any(|flag| flag == "hypervisor"));
         let named = text("/sys/hypervisor/type").or_else(|| text("/sys/class/dmi/id/sys_vendor"));
-        self.virtual_machine = flagged.then(|| named.unwrap_or_else(|| "unknown".to_owned()));
+        self.virtual_machine = has_hypervisor(&cpu).then(|| named.unwrap_or_else(|| "yes".to_owned()));
 
         let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let kilobytes = field(&memory, "MemTotal").and_then(|total| total.split(' ').next()?.parse::<u64>().ok());
@@ -112,13 +113,8 @@ impl Host {
         self.container = container();
         self.load_average = text("/proc/loadavg").and_then(|load| load.split(' ').next()?.parse().ok());
 
-        self.somaxconn = number("/proc/sys/net/core/somaxconn");
         self.time_wait_most = number("/proc/sys/net/ipv4/tcp_max_tw_buckets");
         self.io_uring_disabled = number("/proc/sys/kernel/io_uring_disabled");
-        self.port_range = text("/proc/sys/net/ipv4/ip_local_port_range").and_then(|range| {
-            let (first, last) = range.split_once(char::is_whitespace)?;
-            Some((first.parse().ok()?, last.trim().parse().ok()?))
-        });
     }
 
     fn read_sys(&mut self) {
@@ -184,6 +180,11 @@ fn container() -> Option<String> {
         .or_else(|| std::env::var_os("KUBERNETES_SERVICE_HOST").map(|_| "kubernetes".to_owned()))
 }
 
+/// The only sign that every hypervisor leaves on x86: a flag of the CPU.
+fn has_hypervisor(cpuinfo: &str) -> bool {
+    field(cpuinfo, "flags").is_some_and(|flags| flags.split(' ').any(|flag| flag == "hypervisor"))
+}
+
 /// The value of the first line `name : value`.
 fn field(text: &str, name: &str) -> Option<String> {
     text.lines()
@@ -231,5 +232,11 @@ mod tests {
         let cpuinfo = "model\t\t: 1\nmodel name\t: Zen: the third\nflags : fpu hypervisor\n";
         assert_eq!(field(cpuinfo, "model name").as_deref(), Some("Zen: the third"));
         assert_eq!(field(cpuinfo, "name"), None);
+    }
+
+    #[test]
+    fn a_hypervisor_is_a_flag_of_the_cpu_and_no_part_of_one() {
+        assert!(has_hypervisor("flags : fpu hypervisor sse\n") && has_hypervisor("flags\t\t: fpu hypervisor\n"));
+        assert!(!has_hypervisor("flags : fpu no_hypervisor\n") && !has_hypervisor("model name : hypervisor\n"));
     }
 }

@@ -15,7 +15,6 @@
 //! | one visit | `visit.rs` |
 //! | CPUs of server and load | `placement.rs` |
 //! | what the host counted meanwhile | `counters.rs` |
-//! | what the host's limits allow | `preflight.rs` |
 //! | what is told while it runs | `progress.rs` |
 //! | the record: every trial of a comparison, as it was | `record.rs` |
 //! | the host it was measured on | `host.rs` |
@@ -26,7 +25,6 @@ mod counters;
 pub mod host;
 mod placement;
 mod plan;
-mod preflight;
 mod progress;
 pub mod record;
 mod schedule;
@@ -37,6 +35,5 @@ mod visit;
 pub use comparison::{Comparison, Impossible};
 pub use host::Host;
 pub use plan::Subject;
-pub use preflight::{Limits, Resource, Shortage, preflight};
 pub use progress::{Progress, VisitDone};
 pub use record::Record;

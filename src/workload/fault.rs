@@ -5,6 +5,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::limits::Shortage;
+
 /// Why a load could not be opened, or a run does not count.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -59,13 +61,8 @@ pub enum Fault {
         /// What the kernel said.
         error: io::Error,
     },
-    /// The process may not open so many descriptors.
-    Descriptors {
-        /// How many connections were asked for, with what a process needs besides.
-        needed: u64,
-        /// How many the process may have.
-        available: u64,
-    },
+    /// The process may not have so many connections.
+    Limit(Shortage),
     /// The generator's own wait failed.
     Wait(io::Error),
 }
@@ -115,11 +112,7 @@ impl fmt::Display for Fault {
                     _ => Ok(()),
                 }
             }
-            Fault::Descriptors { needed, available } => write!(
-                f,
-                "too few descriptors: {needed} needed, {available} available; \
-                 raise the limit (ulimit -n {needed}) or open fewer connections"
-            ),
+            Fault::Limit(shortage) => shortage.fmt(f),
             Fault::Wait(error) => write!(f, "the generator cannot wait: {error}"),
         }
     }
@@ -129,6 +122,7 @@ impl std::error::Error for Fault {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Fault::Lost { error, .. } | Fault::Connect { error, .. } | Fault::Wait(error) => Some(error),
+            Fault::Limit(shortage) => Some(shortage),
             _ => None,
         }
     }

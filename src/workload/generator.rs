@@ -13,7 +13,7 @@ use super::Fault;
 use super::channel::{Channel, Phase};
 use super::connect::Connector;
 use super::stamp::Stamp;
-use crate::usage;
+use crate::{limits, usage};
 
 /// How long a server may keep all connections waiting before it counts as silent.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,8 +21,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const IN_FLIGHT: usize = 64;
 /// The most events taken from one wait.
 const BATCH: usize = 256;
-/// What a process has open besides its connections, generously.
-pub(super) const OTHER_DESCRIPTORS: u64 = 32;
 /// Latencies are counted in nanoseconds up to this, with three digits; longer ones count as this.
 const LONGEST: Duration = Duration::from_secs(60);
 
@@ -185,11 +183,7 @@ impl Generator {
     }
 
     fn check_descriptors(&self, more: usize) -> Result<(), Fault> {
-        let needed = (self.connections() + more) as u64 + OTHER_DESCRIPTORS;
-        match usage::descriptor_limit() {
-            Some(available) if available < needed => Err(Fault::Descriptors { needed, available }),
-            _ => Ok(()),
-        }
+        limits::descriptors_for(self.connections() + more).map_err(Fault::Limit)
     }
 }
 

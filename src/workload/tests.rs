@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::generator::OTHER_DESCRIPTORS;
 use super::*;
+use crate::limits::OTHER_DESCRIPTORS;
 use crate::usage;
 
 /// A std echo server, one thread for each connection, which `spoil`s each read before it is written.
@@ -168,7 +168,7 @@ fn more_connections_than_descriptors_are_refused_with_the_remedy() {
     };
     let fault = load(server(faithful), 64).open_idle(limit as usize).expect_err("too many");
     let (needed, text) = (limit + OTHER_DESCRIPTORS, fault.to_string());
-    assert!(matches!(fault, Fault::Descriptors { available, .. } if available == limit), "{text}");
+    assert!(matches!(fault, Fault::Limit(shortage) if shortage.available == limit), "{text}");
     assert!(text.contains(&needed.to_string()) && text.contains("ulimit -n"), "{text}");
 }
 

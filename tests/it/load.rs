@@ -69,7 +69,7 @@ fn too_few_descriptors_are_said_with_how_many_and_how_to_raise_them() {
     let script =
         format!("ulimit -n 256 && exec {} load --target 127.0.0.1:1 --idle 1000", env!("CARGO_BIN_EXE_pollmark"));
     let output = std::process::Command::new("sh").args(["-c", &script]).output().expect("a shell");
-    fails(&output, 2, &["1032 needed", "256 available", "ulimit -n 1032"]);
+    fails(&output, 2, &["1065 needed", "256 available", "ulimit -n 1065"]);
 }
 
 /// 9,990 idle and 10 active, counted by the kernel and not by us.

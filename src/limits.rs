@@ -3,12 +3,11 @@
 use std::fmt;
 use std::fs;
 
-use super::host::Host;
 use crate::usage;
 
 /// Descriptors a process needs beside its connections: standard streams, listener, poller, waker, counters, a spare;
 /// generously.
-pub(super) const OTHER_DESCRIPTORS: u64 = 64;
+pub const OTHER_DESCRIPTORS: u64 = 64;
 
 /// Source addresses a load has for a server on the loopback: on Linux the whole of 127.0.0.0/8 is this host, and the
 /// generator uses 127.0.0.1 to 127.0.0.254.
@@ -33,14 +32,14 @@ pub struct Limits {
 impl Limits {
     /// Reads them.
     pub fn gather() -> Limits {
-        let host = Host::gather();
-        let sockets = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
+        let proc =
+            |file: &str| if cfg!(linux_like) { fs::read_to_string(file).unwrap_or_default() } else { String::new() };
         Limits {
             descriptors: usage::descriptor_limit(),
-            descriptors_hard: host.nofile_hard,
-            backlog: host.somaxconn,
-            ports: host.port_range,
-            time_wait: time_wait(&sockets),
+            descriptors_hard: usage::descriptor_hard_limit(),
+            backlog: proc("/proc/sys/net/core/somaxconn").trim().parse().ok(),
+            ports: ports(&proc("/proc/sys/net/ipv4/ip_local_port_range")),
+            time_wait: time_wait(&proc("/proc/net/sockstat")),
         }
     }
 
@@ -59,15 +58,23 @@ impl Limits {
     /// # Errors
     /// The [`Shortage`] that forbids it.
     pub fn allow(&self, connections: u64) -> Result<(), Shortage> {
-        let needed = connections + OTHER_DESCRIPTORS;
-        if let Some(available) = self.descriptors.filter(|available| *available < needed) {
-            return Err(Shortage { resource: Resource::Descriptors, needed, available });
-        }
+        self.allow_one_process(connections)?;
         let available = self.ports_for_a_source().map(|ports| ports.saturating_mul(SOURCES));
         if let Some(available) = available.filter(|available| *available < connections) {
             return Err(Shortage { resource: Resource::Ports, needed: connections, available });
         }
         Ok(())
+    }
+
+    /// Whether one process, at one end, can have this many connections.
+    fn allow_one_process(&self, connections: u64) -> Result<(), Shortage> {
+        let needed = connections.saturating_add(OTHER_DESCRIPTORS);
+        match self.descriptors {
+            Some(available) if available < needed => {
+                Err(Shortage { resource: Resource::Descriptors, needed, available })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What may spoil a measurement though it does not forbid it.
@@ -86,7 +93,7 @@ impl Limits {
 /// and a load this many connections.
 ///
 /// ```
-/// let limits = pollmark::measure::preflight(10).expect("ten connections are possible anywhere");
+/// let limits = pollmark::limits::preflight(10).expect("ten connections are possible anywhere");
 /// assert!(limits.connections().is_none_or(|most| most >= 10));
 /// ```
 ///
@@ -96,6 +103,16 @@ pub fn preflight(connections: u64) -> Result<Limits, Shortage> {
     usage::raise_descriptor_limit();
     let limits = Limits::gather();
     limits.allow(connections).map(|()| limits)
+}
+
+/// Whether this process alone can have this many connections, at the limit it has now: what a load asks whose server
+/// is somebody else's.
+///
+/// # Errors
+/// The [`Shortage`] of descriptors that forbids it.
+pub fn descriptors_for(connections: usize) -> Result<(), Shortage> {
+    let limits = Limits { descriptors: usage::descriptor_limit(), ..Limits::default() };
+    limits.allow_one_process(connections as u64)
 }
 
 /// Too little of something: what is needed, what there is, and what to do.
@@ -138,6 +155,12 @@ impl fmt::Display for Shortage {
 }
 
 impl std::error::Error for Shortage {}
+
+/// First and last, as the kernel writes them.
+fn ports(range: &str) -> Option<(u16, u16)> {
+    let (first, last) = range.trim().split_once(char::is_whitespace)?;
+    Some((first.parse().ok()?, last.trim().parse().ok()?))
+}
 
 /// The number after `tw` in the line of TCP.
 fn time_wait(sockstat: &str) -> Option<u64> {
@@ -184,6 +207,11 @@ mod tests {
     fn what_a_system_does_not_show_is_no_limit() {
         assert_eq!(Limits::default().allow(u64::from(u32::MAX)), Ok(()));
         assert_eq!((Limits::default().warning(), Limits::default().connections()), (None, None));
+    }
+
+    #[test]
+    fn a_range_of_ports_is_read_as_the_kernel_writes_it() {
+        assert_eq!((ports("32768\t60999\n"), ports("")), (Some((32_768, 60_999)), None));
     }
 
     #[test]
