@@ -110,6 +110,9 @@ impl Pair {
         self.run(Span::Requests(100))?;
         self.tell(LoadOrder::CloseActive, PROMPT)?;
 
+        if stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let empty = self.lap(true)?.memory;
         self.tell(LoadOrder::OpenIdle(errand.idle), PATIENT)?;
         let populated = self.lap(true)?.memory;
@@ -172,7 +175,11 @@ impl Pair {
     }
 
     fn run(&mut self, span: Span) -> Result<Ran, Trouble> {
-        match self.load.ask(&LoadOrder::Run(span), PATIENT)? {
+        let patience = match span {
+            Span::Elapsed(duration) => PATIENT + duration,
+            Span::Requests(_) => PATIENT,
+        };
+        match self.load.ask(&LoadOrder::Run(span), patience)? {
             LoadAnswer::Ran(ran) => Ok(ran),
             answer => Err(self.cause(answer)),
         }
