@@ -36,7 +36,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 1)]
     active: usize,
     /// Bytes of each payload.
-    #[arg(long, value_name = "BYTES", default_value_t = 64, value_parser = size)]
+    #[arg(long, value_name = "BYTES", default_value_t = 64, value_parser = super::size)]
     size: usize,
     /// How long, as 500ms or 10s.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
@@ -55,6 +55,9 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     if arguments.active == 0 {
         return Err(Failure::usage("--active 0 would do nothing: at least one connection must be active"));
+    }
+    if arguments.requests == Some(0) || (arguments.requests.is_none() && arguments.duration.is_zero()) {
+        return Err(Failure::usage("nothing to do: give --requests or --duration more than zero"));
     }
     let address = arguments.target.parse::<Address>().map_err(Failure::usage)?;
     let target = address.tcp().ok_or_else(|| Failure::usage(format!("{address} is not a TCP address")))?;
@@ -159,14 +162,5 @@ impl Account {
             writeln!(out, "load     {:.0} % of a CPU{limit}", part * 100.0)?;
         }
         Ok(())
-    }
-}
-
-fn size(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) => Err("a payload has at least one byte".into()),
-        Ok(size) if size <= 1 << 30 => Ok(size),
-        Ok(_) => Err("a payload has at most 1 GiB".into()),
-        Err(error) => Err(error.to_string()),
     }
 }

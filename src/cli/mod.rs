@@ -88,7 +88,6 @@ struct Failure {
     message: Option<String>,
 }
 
-#[allow(dead_code, reason = "each is for the sub-commands that can fail so")]
 impl Failure {
     /// It was tried and failed.
     fn failed(message: impl fmt::Display) -> Failure {
@@ -122,6 +121,16 @@ fn style() -> terminal::Style {
     match terminal.size_checked() {
         Some((_, columns)) => terminal::Style { width: columns.into(), colour: console::colors_enabled() },
         None => terminal::Style::default(),
+    }
+}
+
+/// Bytes of a payload.
+fn size(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("a payload has at least one byte".into()),
+        Ok(size) if size <= 1 << 30 => Ok(size),
+        Ok(_) => Err("a payload has at most 1 GiB".into()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -59,6 +59,8 @@ fn what_cannot_be_loaded_is_answered_with_what_to_do() {
     fails(&run(&["load", "--target", &nobody]), 1, &[&nobody, "refused", "is a server listening there?"]);
     fails(&run(&["load", "--target", "127.0.0.1"]), 2, &["port is missing"]);
     fails(&run(&["load", "--target", &nobody, "--active", "0"]), 2, &["--active 0"]);
+    fails(&run(&["load", "--target", &nobody, "--requests", "0"]), 2, &["nothing to do", "--requests"]);
+    fails(&run(&["load", "--target", &nobody, "--duration", "0s"]), 2, &["nothing to do", "--duration"]);
     fails(&run(&["load", "--target", &nobody, "--size", "0"]), 2, &["--size", "at least one byte"]);
     fails(&run(&["load", "--target", &nobody, "--duration", "soon"]), 2, &["--duration"]);
 }
