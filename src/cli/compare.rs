@@ -39,6 +39,9 @@ pub(super) struct Arguments {
     /// Numbers of active connections [default: 1,10,100].
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
     active: Option<Vec<usize>>,
+    /// Bytes of each payload.
+    #[arg(long, value_name = "BYTES", default_value_t = 64, value_parser = super::size)]
+    size: usize,
     /// Exactly so many rounds [default: as many as fit, at least 3].
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
@@ -70,13 +73,15 @@ pub(super) fn run(registry: &Registry, arguments: Arguments) -> Result<(), Failu
     })?;
     drop(progress);
 
-    // Kept even if nobody reads the table.
-    report::write(&record, &directory).map_err(Failure::failed)?;
+    // Kept even if nobody reads the table; and shown even if the disk is full by now.
+    let kept = report::write(&record, &directory).map_err(Failure::failed);
     let table = terminal::render(&Summary::of(&record), super::style());
     let page = directory.join("report.html");
-    writeln!(io::stdout().lock(), "{table}\n{}", page.display())?;
+    let shown = writeln!(io::stdout().lock(), "{table}\n{}", page.display());
+    kept?;
     stop.outcome()?;
-    verdict(&record)
+    verdict(&record)?;
+    Ok(shown?)
 }
 
 fn comparison<'a>(registry: &'a Registry, arguments: &Arguments) -> Result<Comparison<'a>, Failure> {
@@ -98,6 +103,7 @@ fn comparison<'a>(registry: &'a Registry, arguments: &Arguments) -> Result<Compa
     if let Some(active) = &arguments.active {
         comparison = comparison.active(active.clone());
     }
+    comparison = comparison.size(arguments.size);
     if let Some(rounds) = arguments.rounds {
         comparison = comparison.rounds(rounds);
     }
@@ -120,6 +126,11 @@ fn directory(asked: Option<PathBuf>) -> Result<PathBuf, Failure> {
     }
     fs::create_dir_all(&directory)
         .map_err(|error| Failure::usage(format!("cannot make the directory {}: {error}", directory.display())))?;
+    // One that was there already need not be ours to write to.
+    let trial = directory.join("results.json.unfinished");
+    fs::write(&trial, "")
+        .and_then(|()| fs::remove_file(&trial))
+        .map_err(|error| Failure::usage(format!("cannot write to the directory {}: {error}", directory.display())))?;
     Ok(directory)
 }
 

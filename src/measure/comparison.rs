@@ -106,8 +106,14 @@ impl<'a> Comparison<'a> {
     /// # Errors
     /// [`UnknownMechanism`], which lists those there are.
     pub fn subjects<S: AsRef<str>>(mut self, names: &[S]) -> Result<Comparison<'a>, UnknownMechanism> {
-        let parsed = names.iter().map(|name| Mechanism::parse(self.registry, name.as_ref()).map(Subject::new));
-        self.subjects = parsed.collect::<Result<_, _>>()?;
+        self.subjects.clear();
+        for name in names {
+            let subject = Subject::new(Mechanism::parse(self.registry, name.as_ref())?);
+            // Named twice, it is one row all the same.
+            if !self.subjects.contains(&subject) {
+                self.subjects.push(subject);
+            }
+        }
         Ok(self)
     }
 
@@ -129,6 +135,13 @@ impl<'a> Comparison<'a> {
     #[must_use]
     pub fn active(mut self, sizes: Vec<usize>) -> Comparison<'a> {
         self.active = sizes;
+        self
+    }
+
+    /// Bytes of each payload, and of its echo.
+    #[must_use]
+    pub fn size(mut self, bytes: usize) -> Comparison<'a> {
+        self.size = bytes;
         self
     }
 
@@ -241,6 +254,9 @@ impl<'a> Comparison<'a> {
         let active = sorted(&self.active);
         if active.first().is_none_or(|least| *least == 0) {
             return Err(Impossible::Invalid("at least one connection must be active: 1, 10 and 100 by default".into()));
+        }
+        if self.size == 0 {
+            return Err(Impossible::Invalid("a payload has at least one byte: 64 by default".into()));
         }
         if self.rounds == Some(0) {
             return Err(Impossible::Invalid("no rounds, no results: ask for at least 1, better 3".into()));
@@ -464,4 +480,16 @@ fn sorted(sizes: &[usize]) -> Vec<usize> {
     sizes.sort_unstable();
     sizes.dedup();
     sizes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mechanism_named_twice_is_one_row() {
+        let registry = Registry::builtin();
+        let comparison = Comparison::new(&registry).subjects(&["poll", "threads", "poll"]).expect("known everywhere");
+        assert_eq!(comparison.subjects.iter().map(Subject::label).collect::<Vec<_>>(), ["poll", "threads"]);
+    }
 }

@@ -36,10 +36,12 @@ impl Drop for Scratch {
 fn every_cell_asked_for_is_measured_or_says_why_not() {
     let scratch = Scratch::new("cells");
     let asked = ["compare", "--quick", "--idle", "0,20", "--active", "1,3", "--rounds", "1", "--seed", "7"];
-    let output = pollmark(&asked).args(["--out", scratch.text()]).output().expect("the command starts");
+    let output =
+        pollmark(&asked).args(["--size", "100", "--out", scratch.text()]).output().expect("the command starts");
     let (out, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}");
     let record = scratch.record();
+    assert_eq!(record.settings.payload_bytes, 100);
     assert!(record.finished && record.seed == 7 && record.settings.rounds_done == 1, "{:?}", record.settings);
 
     let mut measured = 0;
@@ -55,7 +57,7 @@ fn every_cell_asked_for_is_measured_or_says_why_not() {
                 ([], Some(missing)) => assert!(!missing.reason.is_empty(), "{name}"),
                 ([trial], None) => {
                     assert_eq!((&trial.void, trial.errors), (&None, 0), "{name} {idle} {active}");
-                    assert!(trial.requests > 0 && trial.bytes == trial.requests * 64, "{trial:?}");
+                    assert!(trial.requests > 0 && trial.bytes == trial.requests * 100, "{trial:?}");
                     let samples: u64 = trial.latency.iter().map(|(_, count)| count).sum();
                     assert_eq!(samples, trial.requests, "each exchange has its latency");
                     assert!(trial.ledger.calls >= 2 * trial.requests, "a read and a write each: {:?}", trial.ledger);
@@ -77,6 +79,7 @@ fn what_cannot_be_compared_is_answered_with_what_to_do() {
     fails(&run(&["compare", "--backends", "eqoll"]), 2, &["eqoll", "available", "poll", "threads"]);
     fails(&run(&["compare", "--active", "0", "--out", Scratch::new("active").text()]), 2, &["at least one"]);
     fails(&run(&["compare", "--rounds", "0", "--out", Scratch::new("rounds").text()]), 2, &["at least 1"]);
+    fails(&run(&["compare", "--size", "0"]), 2, &["--size", "at least one byte"]);
     fails(&run(&["compare", "--idle", "many"]), 2, &["many", "--idle"]);
     #[cfg(target_os = "linux")]
     fails(&run(&["compare", "--backends", "kqueue", "--out", Scratch::new("kqueue").text()]), 2, &["kqueue", "macOS"]);
@@ -85,6 +88,15 @@ fn what_cannot_be_compared_is_answered_with_what_to_do() {
     std::fs::write(full.0.join("results.json"), "mine").expect("a file");
     fails(&run(&["compare", "--quick", "--out", full.text()]), 2, &["holds results already", "--out"]);
     assert_eq!(std::fs::read_to_string(full.0.join("results.json")).expect("kept"), "mine");
+}
+
+#[test]
+fn a_directory_that_takes_no_files_is_found_out_before_anything_is_measured() {
+    let scratch = Scratch::new("unwritable");
+    // In the way of the first file, also of a user whom permissions do not stop.
+    std::fs::create_dir_all(scratch.0.join("results.json.unfinished")).expect("a directory");
+    let output = run(&["compare", "--rounds", "1000", "--out", scratch.text()]);
+    fails(&output, 2, &["cannot write to the directory", scratch.text()]);
 }
 
 #[test]
