@@ -25,6 +25,7 @@ pub fn render(summary: &Summary<'_>) -> String {
          <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n"
     );
     paragraph(&mut out, "lead", &text::headline(summary));
+    text::finding(summary).iter().for_each(|line| paragraph(&mut out, "lead", line));
     paragraph(&mut out, "", &text::noise(summary));
     paragraph(&mut out, "", &text::method(summary));
     record.warnings.iter().for_each(|warning| paragraph(&mut out, "warning", &format!("Warning: {warning}")));

@@ -11,7 +11,9 @@ use super::text;
 pub fn render(summary: &Summary<'_>) -> String {
     let mut out =
         format!("# pollmark {}, {}\n\n", escape(&summary.record.pollmark_version), escape(&summary.record.started));
-    paragraphs(&mut out, [text::headline(summary), text::noise(summary), text::method(summary)]);
+    let finding = text::finding(summary);
+    paragraphs(&mut out, std::iter::once(text::headline(summary)).chain(finding));
+    paragraphs(&mut out, [text::noise(summary), text::method(summary)]);
     for warning in &summary.record.warnings {
         paragraphs(&mut out, [format!("Warning: {warning}")]);
     }
@@ -40,9 +42,10 @@ pub fn render(summary: &Summary<'_>) -> String {
     out
 }
 
-/// The overview tables alone: what a README shows.
+/// The finding and the overview tables: what a README shows.
 pub fn overview(summary: &Summary<'_>) -> String {
     let mut out = String::new();
+    paragraphs(&mut out, text::finding(summary));
     overviews(&mut out, summary);
     out
 }

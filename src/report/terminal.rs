@@ -59,6 +59,7 @@ pub fn render(summary: &Summary<'_>, style: Style) -> String {
     wrap(&mut out, &text::method(summary), style);
     wrap(&mut out, &text::noise(summary), style);
     wrap(&mut out, &text::headline(summary), style);
+    text::finding(summary).iter().for_each(|line| wrap(&mut out, line, style));
     out
 }
 

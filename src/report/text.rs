@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::format::{grouped, percent, plain, shell, three_digits};
-use super::summary::{Outcome, Summary};
+use super::format::{factor, grouped, percent, plain, shell, three_digits};
+use super::summary::{Outcome, Standing, Summary};
 use crate::measure::record::{Gate, Verdict};
 
 /// What the columns do not say by themselves.
@@ -33,6 +33,40 @@ pub(super) fn headline(summary: &Summary<'_>) -> String {
         plain(&first.name),
         others.collect::<String>()
     )
+}
+
+/// What idle connections do: who stands where in the table with the most of them and the fewest active ones.
+pub(super) fn finding(summary: &Summary<'_>) -> Option<String> {
+    let fewest =
+        summary.active.iter().find(|&&active| summary.idle.iter().any(|&idle| summary.is_measured(idle, active)));
+    let active = *fewest?;
+    let idle = summary.idle.iter().copied().rfind(|&idle| summary.is_measured(idle, active))?;
+    let (mut best, mut equal, mut others) = (None, Vec::new(), Vec::new());
+    for cell in summary.ranked(idle, active) {
+        let Some(figures) = cell.figures() else { continue };
+        let name = plain(&summary.subjects[cell.subject].name);
+        match (figures.standing, figures.ratio) {
+            (Standing::Best, _) => best = Some(name),
+            (Standing::Indistinguishable, _) => equal.push(name),
+            (Standing::Rank(_), Some(ratio)) => others.push(format!("{name} {}", factor(ratio.value))),
+            _ => {}
+        }
+    }
+    let best = best?;
+    let load = format!("With {} idle connections and {} active", grouped(idle.into()), grouped(active.into()));
+    let equal = match equal.is_empty() {
+        true => String::new(),
+        false => format!(", not to be told from it: {}", equal.join(", ")),
+    };
+    Some(match others.is_empty() {
+        true => format!("{load}, nothing is beyond noise of the least server CPU per request ({best}{equal})."),
+        false => {
+            format!(
+                "{load}, {best} takes the least server CPU per request{equal}; in multiples of it, {}.",
+                others.join(", ")
+            )
+        }
+    })
 }
 
 /// What the control says.
@@ -147,6 +181,29 @@ pub(super) fn gate(gate: &Gate) -> (&'static str, String) {
 mod tests {
     use super::*;
     use crate::report::sample;
+
+    #[test]
+    fn the_finding_is_that_of_most_idle_and_fewest_active_connections() {
+        let record = sample::ordinary();
+        let summary = Summary::of(&record);
+        let said = finding(&summary).expect("measured");
+        let factor_of = |name: &str| {
+            let at = summary.subjects.iter().position(|one| one.name == name).expect("a row");
+            factor(summary.table(5_000, 1)[at].figures().and_then(|figures| figures.ratio).expect("a ratio").value)
+        };
+        assert!(said.starts_with("With 5,000 idle connections and 1 active, epoll takes the least"), "{said}");
+        let [poll, select] = ["poll", "select"].map(|name| format!("{name} {}", factor_of(name)));
+        assert!(said.ends_with(&format!("{select}, {poll}.")) && !said.contains("A/A"), "{said}");
+        assert_eq!(finding(&Summary::of(&sample::empty())), None);
+    }
+
+    #[test]
+    fn what_noise_hides_is_no_finding() {
+        let mut record = sample::ordinary();
+        record.trials.iter_mut().for_each(|trial| trial.server_cpu_ns = Some(trial.requests * 8_000));
+        let said = finding(&Summary::of(&record)).expect("measured");
+        assert!(said.contains("nothing is beyond noise") && !said.contains("multiples"), "{said}");
+    }
 
     #[test]
     fn the_command_to_repeat_has_the_seed_and_not_the_directory() {
