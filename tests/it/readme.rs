@@ -57,7 +57,9 @@ fn latest_comparison() -> String {
     let record = json::read(std::io::BufReader::new(file)).expect("a record of this schema");
     let link = newest.strip_prefix(root()).expect("inside").display().to_string().replace('\\', "/");
     format!(
-        "Server CPU time per request as printed on {} ([every sample, the host, the whole report]({link})):\n\n{}",
+        "Server CPU time per request as printed on {} ([every sample, the host, the whole report]({link})), \
+         and as a multiple of the best of its column. =: the repeats do not separate it from the best. A/A: one mechanism \
+         measured twice, to show the noise. –: not on that system.\n\n{}",
         &record.started[..10],
         markdown::overview(&Summary::of(&record))
     )
