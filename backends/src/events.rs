@@ -2,10 +2,12 @@
 
 use std::fmt;
 
-use crate::event::{Event, Raw, Readiness, Token};
+use crate::event::{Event, Raw, Token};
 
 cfg_if::cfg_if! {
     if #[cfg(linux_like)] {
+        use crate::event::Readiness;
+
         pub(crate) type KernelRecord = rustix::event::epoll::Event;
 
         #[inline]
