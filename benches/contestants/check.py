@@ -2,59 +2,41 @@
 """Puts echo servers through what every contestant must get right before a number about it means anything.
 
     check.py target/bin/*
+    check.py 'target/release/pollmark serve --backend epoll --listen {address}'
 
-Each server is started on a port of its own and ended with SIGTERM; a wrong byte, a lost connection or an exit other
-than 0 fails the run.
+Each server is started on a port of its own for every check, and ended with SIGTERM; a wrong byte, a lost connection or
+an exit other than 0 fails the run.
 """
 
 import os
 import random
-import resource
 import select
 import socket
 import struct
-import subprocess
 import sys
 import time
 
-DEADLINE = 20  # seconds without progress before a server counts as stuck
+from harness import Failure, Server, raise_descriptor_limit
+
+DEADLINE = 20  # seconds without progress until a server counts as stuck
 
 
 def main():
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    raise_descriptor_limit(1200)
     failed = False
-    for server in sys.argv[1:]:
+    for command in sys.argv[1:]:
         for check in CHECKS:
-            name = f"{os.path.basename(server):16} {check.__name__}"
+            name = f"{os.path.basename(command):16} {check.__name__}"
             began = time.monotonic()
             try:
-                with Server(server) as address:
-                    check(address)
+                with Server(command) as server:
+                    host, port = server.address.split(":")
+                    check((host, int(port)))
                 print(f"{name}: ok, {time.monotonic() - began:.1f} s", flush=True)
-            except (AssertionError, OSError, EOFError) as error:
+            except (AssertionError, OSError, EOFError, Failure) as error:
                 failed = True
                 print(f"{name}: FAILED: {type(error).__name__}: {error}", flush=True)
     sys.exit(failed or len(sys.argv) < 2)
-
-
-class Server:
-    """A running contestant; the value of `with` is the address it printed."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __enter__(self):
-        self.process = subprocess.Popen([os.path.abspath(self.path), "127.0.0.1:0"], stdout=subprocess.PIPE, text=True)
-        host, _, port = self.process.stdout.readline().strip().rpartition(":")
-        assert port, "no address on the first line"
-        return host, int(port)
-
-    def __exit__(self, failure, *_):
-        self.process.terminate()
-        status = self.process.wait(DEADLINE)
-        self.process.stdout.close()
-        assert failure or status == 0, f"exit status {status} after SIGTERM"
 
 
 def one_message(address):
