@@ -73,7 +73,9 @@ impl WakeSource {
     /// two finds `pending` still set and sends nothing more.
     pub fn drain(&self) {
         sys::drain(&self.shared.writer, &self.reader);
-        self.shared.pending.store(false, Ordering::Release);
+        // A swap, not a store: it reads what the last waker wrote, so that what was left before that wake is seen from
+        // here on. Behind a mere store the look might come first, and with the wake suppressed nobody would look again.
+        self.shared.pending.swap(false, Ordering::AcqRel);
     }
 }
 
