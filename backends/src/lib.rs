@@ -9,6 +9,7 @@
 //! | every mechanism by name, available or why not | `registry.rs` |
 //! | one mechanism each | `select.rs` `poll.rs` `epoll.rs` `kqueue.rs` `polling.rs` |
 //! | waking a waiting poller | `waker.rs` |
+//! | what they share: timeouts rounded up, and the table by number | `time.rs` `index.rs` |
 //! | the contract as a suite anybody's poller can be put through | `conformance/` (feature `conformance`) |
 //!
 //! This crate knows no connection and no server; those are in `pollmark`. It is the only place with `unsafe`.

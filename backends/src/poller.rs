@@ -68,7 +68,7 @@ use crate::source::{OwnedSource, Source};
 /// | triggers | level | level | level, edge, oneshot | level, edge (EV_CLEAR), oneshot | level, edge and oneshot where the platform's mechanism has them |
 /// | cost of a wait, N watched | O(highest number) | O(N) | O(ready) | O(ready) | the platform's |
 /// | finest timeout | 1 µs | 1 ns with ppoll(2), else 1 ms | 1 ms | 1 ns | the platform's |
-/// | peer's half-close | looks like data | POLLRDHUP on Linux, FreeBSD | EPOLLRDHUP | EV_EOF | the platform's |
+/// | peer's half-close | looks like data | POLLRDHUP on Linux, FreeBSD | EPOLLRDHUP | EV_EOF | looks like data |
 /// | urgent data | except set | POLLPRI | EPOLLPRI | not reported | the platform's |
 /// | pending error | looks like data and room | POLLERR | EPOLLERR | EV_EOF with an errno | the platform's |
 /// | regular file | always ready | always ready | `Unsupported` | until its end | the platform's |
@@ -84,8 +84,8 @@ pub trait Poller {
     ///
     /// # Errors
     /// `AlreadyExists` if the source is already known. `Unsupported` if the mechanism lacks `trigger` or cannot watch
-    /// this kind of source, or this number, at all. `InvalidInput` if the arguments contradict each other. Anything
-    /// else is the kernel's, untouched; where changes are batched it arrives as an `error` event on `token`.
+    /// this kind of source, or this number, at all. Anything else is the kernel's, untouched; where changes are batched
+    /// it arrives as an `error` event on `token`.
     fn add(&mut self, source: Source<'_>, token: Token, interest: Interest, trigger: Trigger) -> io::Result<()>;
 
     /// Replaces interest, token and trigger of `source`; rearms it after a oneshot event.

@@ -120,8 +120,8 @@ impl Poller for Polling {
         self.watch(source, token, interest, trigger)?;
         if interest.is_empty() {
             // (g) Added first, because only the kernel knows whether it can be watched.
-            self.unwatch(source, self.entries.len() - 1)?;
             self.index.set(raw(source), Place::Parked);
+            self.unwatch(source, self.entries.len() - 1)?;
         }
         self.ledger.changes += 1;
         Ok(())
