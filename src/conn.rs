@@ -42,6 +42,18 @@ struct Cold {
     sent: usize,
 }
 
+impl Cold {
+    /// Owes `bytes` more. What was sent goes first, once it is half of all: a slow peer may owe something for ever, and
+    /// each byte is moved once at most on the average.
+    fn append(&mut self, bytes: &[u8]) {
+        if self.sent >= self.output.len() - self.sent {
+            self.output.drain(..self.sent);
+            self.sent = 0;
+        }
+        self.output.extend_from_slice(bytes);
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
     Open,
@@ -97,7 +109,8 @@ impl<P: Protocol> Connection<P> {
 
     /// The deadline the protocol set has passed.
     pub fn due(&mut self, host: &mut Host<P>, id: Token) {
-        if matches!(self.phase, Phase::Open | Phase::HalfClosed) {
+        // Also while closing: a peer that does not take what it is owed may be given up.
+        if self.phase != Phase::Aborted {
             host.protocol.due(&mut self.session, &mut Context::new(&mut host.turn, id, &[]));
             self.obey(host);
         }
@@ -106,7 +119,7 @@ impl<P: Protocol> Connection<P> {
     /// Owes `bytes` that came from elsewhere than this connection's own input.
     pub fn owe(&mut self, bytes: &[u8]) {
         if matches!(self.phase, Phase::Open | Phase::HalfClosed) {
-            self.cold().output.extend_from_slice(bytes);
+            self.cold().append(bytes);
         }
     }
 
@@ -140,7 +153,7 @@ impl<P: Protocol> Connection<P> {
     pub fn settle(&mut self, host: &mut Host<P>) {
         if host.turn.sent < host.turn.output.len() {
             let tail = std::mem::take(&mut host.turn.output);
-            self.cold().output.extend_from_slice(&tail[host.turn.sent..]);
+            self.cold().append(&tail[host.turn.sent..]);
             host.turn.output = tail;
         }
         host.turn.output.clear();
@@ -220,6 +233,7 @@ impl<P: Protocol> Connection<P> {
 
     #[cold]
     fn obey(&mut self, host: &mut Host<P>) {
+        host.turn.asked = false;
         match std::mem::take(&mut host.turn.wish) {
             Wish::GoOn => {}
             Wish::CloseWhenFlushed => self.phase = Phase::Closing,
@@ -234,6 +248,7 @@ impl<P: Protocol> Connection<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     /// Echoes whole lines, and ends at "quit".
     #[derive(Clone)]
@@ -314,6 +329,50 @@ mod tests {
         connection.receive(&mut host, ID, b"late\n");
         assert_eq!(drain(&mut connection, &mut host, 64), b"quit\n");
         assert!(connection.finished());
+    }
+
+    #[test]
+    fn what_was_sent_takes_no_room_while_something_is_always_owed() {
+        let (mut host, mut connection) = open();
+        let text = [[b'x'; 999].as_slice(), b"\n"].concat();
+        for _ in 0..1_000 {
+            connection.receive(&mut host, ID, &text);
+            connection.settle(&mut host);
+            if connection.owed() > 4_000 {
+                connection.sent(&mut host, 1_000);
+            }
+        }
+        let held = connection.cold.as_ref().map_or(0, |cold| cold.output.capacity());
+        assert!(held <= 16_000, "{held} bytes are held to owe {}", connection.owed());
+        assert_eq!(drain(&mut connection, &mut host, 777), text.repeat(4));
+    }
+
+    /// Hangs up at once, and at its deadline for good.
+    #[derive(Clone)]
+    struct Impatient;
+
+    impl Protocol for Impatient {
+        type Session = ();
+
+        fn open(&mut self, _: &Peer, cx: &mut Context<'_>) {
+            cx.send(b"bye");
+            cx.close_when_flushed();
+            cx.deadline(Some(Duration::from_secs(1)));
+        }
+
+        fn received(&mut self, _: &mut (), input: &[u8], _: &mut Context<'_>) -> usize {
+            input.len()
+        }
+    }
+
+    #[test]
+    fn a_deadline_ends_a_connection_that_cannot_flush() {
+        let mut host = Host::new(Impatient);
+        let mut connection = Connection::open(&mut host, ID, &Peer::default());
+        connection.settle(&mut host);
+        assert!(host.take_deadline().flatten().is_some() && !connection.finished());
+        connection.due(&mut host, ID);
+        assert!(connection.finished() && connection.aborted());
     }
 
     #[test]

@@ -243,8 +243,9 @@ impl<'a> Context<'a> {
     }
 
     /// Asks for [`Protocol::due`] once `after` has passed, instead of any deadline set before; `None` takes it back.
+    /// It stands, too, while the connection is closing: a peer that does not take what it is owed can be given up.
     pub fn deadline(&mut self, after: Option<Duration>) {
         self.turn.asked = true;
-        self.turn.deadline = Some(after.map(|after| self.turn.now() + after));
+        self.turn.deadline = Some(after.and_then(|after| self.turn.now().checked_add(after)));
     }
 }
