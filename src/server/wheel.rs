@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Deadlines are met late by up to this much, and never early.
+/// Deadlines are met late by up to this much, and never early, but none is later than [`FARTHEST`].
 pub(super) const TICK: Duration = Duration::from_millis(4);
 
 const NIL: u32 = u32::MAX;
@@ -14,7 +14,9 @@ const BITS: u32 = 6;
 const BUCKETS: usize = 1 << BITS;
 const LEVELS: usize = 4;
 /// Deadlines farther away than this are looked at again when it has passed.
-const HORIZON: u32 = (1 << (BITS * LEVELS as u32)) - 1;
+const HORIZON: u64 = (1 << (BITS * LEVELS as u32)) - 1;
+/// None is farther away than this, 99 days: a timer keeps the lower half of its tick only.
+const FARTHEST: u64 = i32::MAX as u64;
 
 /// A slot's part of the wheel.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +42,7 @@ pub(super) trait Timers {
 
 pub(super) struct Wheel {
     start: Instant,
-    now: u32,
+    now: u64,
     armed: usize,
     occupied: [u64; LEVELS],
     heads: Box<[u32; LEVELS * BUCKETS]>,
@@ -57,6 +59,12 @@ impl Wheel {
         self.armed == 0
     }
 
+    /// Moves an empty wheel, at which nobody has looked for perhaps a long time, to `now`.
+    pub(super) fn wind(&mut self, now: Instant) {
+        debug_assert!(self.is_empty(), "what is armed would be passed over");
+        self.now = self.now.max(self.ticks_until(now));
+    }
+
     /// Sets the deadline of `slot`, or takes it away.
     pub(super) fn set(&mut self, timers: &mut impl Timers, slot: u32, deadline: Option<Instant>) {
         let linked = timers.timer(slot).prev != NIL;
@@ -67,8 +75,8 @@ impl Wheel {
             return;
         };
         let due = self.ticks_after(deadline);
-        let later = due >= timers.timer(slot).due;
-        timers.timer(slot).due = due;
+        let later = due >= self.whole(timers.timer(slot).due);
+        timers.timer(slot).due = due as u32;
         if linked && later {
             return; // found at the old place, and moved then
         }
@@ -81,12 +89,13 @@ impl Wheel {
     /// How long a wait may sleep before [`expired`](Wheel::expired) has to be asked.
     pub(super) fn sleep(&self, now: Instant) -> Option<Duration> {
         let next = self.next_stop()?;
-        Some((self.start + TICK * next).saturating_duration_since(now))
+        let next = Duration::from_millis(next * TICK.as_millis() as u64);
+        Some((self.start + next).saturating_duration_since(now))
     }
 
     /// Advances to `now`, and moves every slot that is due out of the wheel and into `due`.
     pub(super) fn expired(&mut self, timers: &mut impl Timers, now: Instant, due: &mut Vec<u32>) {
-        let target = (now.saturating_duration_since(self.start).as_millis() / TICK.as_millis()) as u32;
+        let target = self.ticks_until(now);
         while let Some(stop) = self.next_stop().filter(|stop| *stop <= target) {
             self.now = stop;
             for level in (0..LEVELS).rev() {
@@ -110,7 +119,7 @@ impl Wheel {
             let next = timer.next;
             (timer.next, timer.prev) = (NIL, NIL);
             self.armed -= 1;
-            if timer.due <= self.now {
+            if self.whole(timer.due) <= self.now {
                 due.push(slot);
             } else {
                 self.link(timers, slot);
@@ -120,21 +129,21 @@ impl Wheel {
     }
 
     /// The tick of the earliest occupied bucket: where something is due, or has to be moved down a level.
-    fn next_stop(&self) -> Option<u32> {
+    fn next_stop(&self) -> Option<u64> {
         (0..LEVELS)
             .filter(|level| self.occupied[*level] != 0)
             .map(|level| {
                 let shift = BITS * level as u32;
                 let digit = self.now >> shift;
                 // Buckets after the current digit come in this turn, the current one and those before in the next.
-                let ahead = self.occupied[level].rotate_right((digit + 1) % BUCKETS as u32).trailing_zeros() + 1;
-                (digit + ahead) << shift
+                let ahead = self.occupied[level].rotate_right((digit + 1) as u32 % BUCKETS as u32).trailing_zeros() + 1;
+                (digit + u64::from(ahead)) << shift
             })
             .min()
     }
 
     fn link(&mut self, timers: &mut impl Timers, slot: u32) {
-        let due = timers.timer(slot).due.max(self.now + 1).min(self.now + HORIZON);
+        let due = self.whole(timers.timer(slot).due).clamp(self.now + 1, self.now + HORIZON);
         // The level is that of the highest digit in which now and due differ.
         let level = ((due ^ self.now).ilog2() / BITS).min(LEVELS as u32 - 1) as usize;
         let bucket = (due >> (BITS * level as u32)) as usize % BUCKETS;
@@ -169,9 +178,20 @@ impl Wheel {
         self.armed -= 1;
     }
 
-    fn ticks_after(&self, deadline: Instant) -> u32 {
+    fn ticks_until(&self, now: Instant) -> u64 {
+        (now.saturating_duration_since(self.start).as_millis() / TICK.as_millis()) as u64
+    }
+
+    fn ticks_after(&self, deadline: Instant) -> u64 {
         let after = deadline.saturating_duration_since(self.start);
-        after.as_nanos().div_ceil(TICK.as_nanos()).min(u128::from(u32::MAX / 2)) as u32
+        let ticks = after.as_nanos().div_ceil(TICK.as_nanos());
+        ticks.min(u128::from(self.now + FARTHEST)) as u64
+    }
+
+    /// The tick of which a timer keeps the lower half: the one nearest to now.
+    fn whole(&self, due: u32) -> u64 {
+        let ahead = due.wrapping_sub(self.now as u32) as i32;
+        self.now.saturating_add_signed(ahead.into())
     }
 }
 
@@ -235,6 +255,28 @@ mod tests {
         wheel.set(&mut timers, 0, Some(at(2_000)));
         wheel.set(&mut timers, 0, None);
         assert!(wheel.is_empty() && wheel.sleep(at(904)).is_none());
+    }
+
+    #[test]
+    fn a_wheel_that_has_turned_for_a_year_keeps_its_deadlines() {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let start = Instant::now();
+        let mut wheel = Wheel::new(start);
+        let mut timers = vec![Timer::default(); 2];
+        for day in [1, 2, 98, 99, 100, 101, 150, 198, 199, 200, 250, 400] {
+            let now = start + DAY * day;
+            let mut due = Vec::new();
+            wheel.wind(now);
+            wheel.set(&mut timers, 0, Some(now + Duration::from_secs(10)));
+            wheel.set(&mut timers, 0, Some(now + Duration::from_secs(20)));
+            wheel.set(&mut timers, 1, Some(now + Duration::from_secs(10)));
+            for (after, expected) in [(9_990, &[][..]), (10_004, &[1]), (20_004, &[0])] {
+                due.clear();
+                wheel.expired(&mut timers, now + Duration::from_millis(after), &mut due);
+                assert_eq!(due, expected, "day {day}, {after} ms on");
+            }
+            assert!(wheel.is_empty());
+        }
     }
 
     #[test]
