@@ -65,7 +65,6 @@ impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
                         let _ = socket2::SockRef::from(&source).set_tcp_nodelay(true);
                     }
                     self.acceptor.overloaded = false;
-                    tracing::debug!(%peer, "accepted");
                     self.open(source, &peer);
                 }
                 Err(error) => match Trouble::of(&error) {
@@ -76,8 +75,10 @@ impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
                     Trouble::OfThisConnection => {}
                     Trouble::Exhausted => {
                         self.overload("descriptors or memory have run out", Some(&error));
-                        if !self.shed(listener) {
-                            return self.pause_accepting();
+                        match self.shed(listener) {
+                            Shed::One => {}
+                            Shed::Nobody => return,
+                            Shed::Failed => return self.pause_accepting(),
                         }
                     }
                 },
@@ -85,22 +86,25 @@ impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
         }
     }
 
-    /// Lets one connection in on the spare descriptor, and closes it. Says whether that worked.
-    fn shed(&mut self, listener: Token) -> bool {
-        let Some(spare) = self.acceptor.spare.take() else { return false };
+    /// Lets one connection in on the spare descriptor, and closes it.
+    fn shed(&mut self, listener: Token) -> Shed {
+        let Some(Slot { source: Some(source), .. }) = self.slots.get(listener) else { return Shed::Failed };
+        let Some(spare) = self.acceptor.spare.take() else { return Shed::Failed };
         drop(spare);
         self.stats.other_calls += 2;
-        let mut shed = false;
-        if let Some(Slot { source: Some(source), .. }) = self.slots.get(listener) {
-            self.stats.accept_calls += 1;
-            if let Ok((refused, _)) = self.net.accept(source.as_source(), true) {
+        self.stats.accept_calls += 1;
+        let shed = match self.net.accept(source.as_source(), true) {
+            Ok((refused, _)) => {
                 drop(refused);
                 self.stats.refused += 1;
-                shed = true;
+                Shed::One
             }
-        }
+            // accept4(2) of Linux takes a descriptor before it looks at the queue, and fails even if that is empty.
+            Err(error) if matches!(Trouble::of(&error), Trouble::Empty) => Shed::Nobody,
+            Err(_) => Shed::Failed,
+        };
         self.acceptor.spare = reserve();
-        shed && self.acceptor.spare.is_some()
+        if self.acceptor.spare.is_some() { shed } else { Shed::Failed }
     }
 
     fn pause_accepting(&mut self) {
@@ -138,6 +142,16 @@ impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
             tracing::debug!(open = self.slots.connections(), error, "overload: {what}; refusing connections");
         }
     }
+}
+
+/// What came of giving up the spare descriptor.
+enum Shed {
+    /// A connection was turned away.
+    One,
+    /// The queue was empty.
+    Nobody,
+    /// The spare descriptor did not help, or could not be had back.
+    Failed,
 }
 
 /// What a failed accept(2) means.
