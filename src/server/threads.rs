@@ -3,13 +3,16 @@
 //! The connection and the protocol are those of every other driver; only the waiting differs: each thread sleeps in
 //! recv(2), and in send(2) when its peer is slow. The accepting thread waits with poll(2) for its listeners and for its
 //! waker, so that it can be stopped: one call more per connection than a bare accept(2), none per request.
+//!
+//! What blocking cannot do: a deadline that passes while its thread sleeps in send(2) is met only after that, and
+//! nothing is left to sleep in after the peer's half-close, so a protocol that outlives it is cut short.
 
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pollmark_backends::poll::Poll;
 use pollmark_backends::{AsSource, Events, Interest, OwnedSource, Poller, Token, Trigger};
@@ -67,7 +70,8 @@ impl<Q: Protocol, N: Net + Sync> Server for ThreadServer<Q, N> {
     }
 
     fn run(self: Box<Self>) -> io::Result<Stats> {
-        let ThreadServer { config, protocol, net, listeners, inbox, .. } = *self;
+        let ThreadServer { config, protocol, net, listeners, addresses, inbox } = *self;
+        let _span = tracing::debug_span!("serve", ?addresses, by = "threads").entered();
         let mut poller = Poll::open()?;
         poller.add(inbox.source().as_source(), INBOX, Interest::READABLE, Trigger::Level)?;
         for (at, listener) in listeners.iter().enumerate() {
@@ -76,9 +80,9 @@ impl<Q: Protocol, N: Net + Sync> Server for ThreadServer<Q, N> {
         let roster = Arc::new(Roster::default());
         let mut hall =
             Hall { config, protocol, net, listeners, inbox, poller, roster, stats: Stats::default(), next: 0 };
-        hall.run()?;
+        let ran = hall.run();
         hall.roster.send_home();
-        Ok(hall.snapshot())
+        ran.map(|()| hall.snapshot())
     }
 }
 
@@ -317,20 +321,32 @@ struct Guest<Q, N> {
     deadline: Option<Instant>,
 }
 
+/// Takes a connection off the roster when dropped.
+struct Leaving(Arc<Roster>, Token);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.leave(self.1);
+    }
+}
+
 impl<Q: Protocol, N: Net> Guest<Q, N> {
-    fn stay(mut self, peer: &Peer) {
-        tracing::debug!(connection = ?self.id, %peer, "accepted");
-        let mut connection = Connection::open(&mut self.host, self.id, peer);
-        if let Err(error) = self.converse(&mut connection) {
-            tracing::debug!(connection = ?self.id, %error, "lost");
+    fn stay(self, peer: &Peer) {
+        // The roster is left even if the protocol panics, or stopping would wait for this thread for ever. Declared
+        // before the guest, so dropped after it: the roster's hold on the socket is the last, and leaving closes it.
+        let _leaving = Leaving(Arc::clone(&self.roster), self.id);
+        let mut guest = self;
+        let _span = tracing::debug_span!("connection", id = ?guest.id, %peer).entered();
+        tracing::debug!("accepted");
+        let mut connection = Connection::open(&mut guest.host, guest.id, peer);
+        if let Err(error) = guest.converse(&mut connection) {
+            tracing::debug!(%error, "lost");
         }
         if connection.aborted() {
-            let _ = SockRef::from(&self.seat.source).set_linger(Some(std::time::Duration::ZERO));
+            count(&guest.seat.counts.other, 1);
+            let _ = SockRef::from(&guest.seat.source).set_linger(Some(Duration::ZERO));
         }
-        tracing::debug!(connection = ?self.id, "closed");
-        let Guest { seat, roster, id, .. } = self;
-        drop(seat); // the roster's is the last: the socket closes when it leaves the list
-        roster.leave(id);
+        tracing::debug!("closed");
     }
 
     fn converse(&mut self, connection: &mut Connection<Q>) -> io::Result<()> {
@@ -344,6 +360,17 @@ impl<Q: Protocol, N: Net> Guest<Q, N> {
             if let Some(deadline) = self.host.take_deadline() {
                 self.deadline = deadline;
                 self.wake_for_the_deadline()?;
+            } else if let Some(deadline) = self.deadline {
+                let is_due = deadline <= Instant::now();
+                if is_due {
+                    self.deadline = None;
+                }
+                // recv(2) counts its timeout anew each time: bytes that go on coming would put the deadline off.
+                self.wake_for_the_deadline()?;
+                if is_due {
+                    connection.due(&mut self.host, self.id);
+                    continue;
+                }
             }
             self.host.turn.forget_time();
             count(&self.seat.counts.reads, 1);
@@ -356,14 +383,8 @@ impl<Q: Protocol, N: Net> Guest<Q, N> {
                     connection.receive(&mut self.host, self.id, &buffer[..bytes]);
                 }
                 Err(error) => match error.kind() {
-                    io::ErrorKind::Interrupted => {}
-                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                        if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                            self.deadline = None;
-                            connection.due(&mut self.host, self.id);
-                        }
-                        self.wake_for_the_deadline()?;
-                    }
+                    // The second and third: it is time to look at the deadline.
+                    io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {}
                     _ => return Err(error),
                 },
             }
@@ -418,7 +439,6 @@ impl<Q: Protocol, N: Net> Guest<Q, N> {
         count(&self.seat.counts.other, 1);
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         // A timeout of 0 would mean none at all.
-        SockRef::from(&self.seat.source)
-            .set_read_timeout(left.map(|left| left.max(std::time::Duration::from_millis(1))))
+        SockRef::from(&self.seat.source).set_read_timeout(left.map(|left| left.max(Duration::from_millis(1))))
     }
 }
