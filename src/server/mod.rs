@@ -8,6 +8,9 @@
 //! | slots and generations | `slots.rs` |
 //! | deadlines | `wheel.rs` |
 //! | stopping and asking from other threads | `control.rs` |
+//! | where to listen, and the knobs all drivers share | `address.rs`, `config.rs` |
+//! | the calls made on sockets, to be replaced by faults | `net.rs` |
+//! | watching a loop at work, and its account | `observer.rs`, `stats.rs` |
 
 mod accept;
 mod address;

@@ -20,7 +20,7 @@ pub trait Net: Clone + Send + 'static {
     /// The kernel's.
     fn recv(&self, source: Source<'_>, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// Sends from `bytes`, perhaps not all. Never raises SIGPIPE.
+    /// Sends from `bytes`, perhaps not all, but at least one. Never raises SIGPIPE.
     ///
     /// # Errors
     /// The kernel's.

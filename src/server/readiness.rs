@@ -77,6 +77,7 @@ where
 
     fn run(self: Box<Self>) -> io::Result<Stats> {
         let server = *self;
+        let _span = tracing::debug_span!("serve", addresses = ?server.addresses, trigger = %server.trigger).entered();
         let mut turns = Loop {
             poller: (server.open)()?,
             trigger: server.trigger,
@@ -308,7 +309,8 @@ impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
             alive = wire.flush(connection, &mut self.host);
         }
         if alive && ready.readable && interest.contains(Interest::READABLE) && connection.reads() {
-            let mut budget = self.config.read_budget;
+            let full = self.config.read_budget.max(1);
+            let mut budget = full;
             loop {
                 let Some(read) = wire.receive(&mut self.buffer) else {
                     alive = false;
@@ -316,8 +318,7 @@ impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
                 };
                 let Some(bytes) = read else {
                     // Found nothing, at the first try: the event was a false alarm.
-                    let first = budget == self.config.read_budget;
-                    wire.stats.spurious += u64::from(ready.announced && first);
+                    wire.stats.spurious += u64::from(ready.announced && budget == full);
                     break;
                 };
                 if bytes == 0 {
@@ -346,9 +347,11 @@ impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
         if !alive || connection.finished() || connection.kept() > self.config.max_message {
             return self.close(token);
         }
-        self.host.turn.asked = false;
         let changed = self.trigger == Trigger::Oneshot || *interest != wanted(connection, *interest, &self.config);
         if let Some(deadline) = self.host.take_deadline() {
+            if deadline.is_some() && self.wheel.is_empty() {
+                self.wheel.wind(self.host.turn.now());
+            }
             self.wheel.set(&mut self.slots, token.slot(), deadline);
         }
         if changed {
@@ -396,6 +399,7 @@ impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
         }
         self.stats.accepted += 1;
         self.observer.accepted(token, peer);
+        tracing::debug!(connection = ?token, %peer, "accepted");
         let mut connection = Connection::open(&mut self.host, token, peer);
         connection.settle(&mut self.host);
         let speaks_first = connection.owed() > 0 || connection.finished() || self.host.turn.deadline.is_some();
@@ -410,7 +414,6 @@ impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
     pub(super) fn close(&mut self, token: Token) {
         self.wheel.set(&mut self.slots, token.slot(), None);
         self.host.take_deadline();
-        self.host.turn.asked = false;
         let Some((Some(source), Occupant::Connection(connection))) = self.slots.remove(token) else { return };
         if connection.aborted() {
             // A reset tells the peer that this is no orderly end.

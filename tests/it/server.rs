@@ -459,6 +459,104 @@ fn failing_accepts_and_short_calls_lose_nothing_and_do_not_spin() {
     }
 }
 
+/// Out of descriptors, as accept4(2) of Linux tells it: it looks for one before it looks at the queue. The spare one,
+/// given up, makes the call after it succeed.
+#[derive(Clone)]
+struct Full(Arc<AtomicU32>);
+
+impl Net for Full {
+    fn accept(&self, listener: Source<'_>, nonblocking: bool) -> io::Result<(OwnedSource, Peer)> {
+        match self.0.fetch_add(1, Ordering::Relaxed) % 2 {
+            0 => Err(io::Error::other("too many open files")),
+            _ => Kernel.accept(listener, nonblocking),
+        }
+    }
+
+    fn recv(&self, source: Source<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+        Kernel.recv(source, buffer)
+    }
+
+    fn send(&self, source: Source<'_>, bytes: &[u8]) -> io::Result<usize> {
+        Kernel.send(source, bytes)
+    }
+}
+
+#[test]
+fn without_descriptors_every_peer_is_turned_away_without_delay() {
+    let mut patient = config();
+    patient.accept_pause = 10 * PATIENCE;
+    let server = ReadinessServer::bind(patient, Echo, Trigger::Level, Poll::open).expect("bound");
+    let server = Running::start(Box::new(server.with_net(Full(Arc::new(AtomicU32::new(0))))));
+    for _ in 0..3 {
+        let ended = server.connect().read(&mut [0]);
+        assert!(
+            matches!(ended, Ok(0)) || ended.as_ref().is_err_and(|e| e.kind() == ErrorKind::ConnectionReset),
+            "the listener rests although the queue was only empty: {ended:?}"
+        );
+    }
+    let stats = server.stop();
+    assert_eq!((stats.accepted, stats.refused), (0, 3));
+}
+
+#[test]
+fn a_deadline_is_met_while_bytes_go_on_coming() {
+    on_every_mechanism_with(Talkative::default(), |serve| {
+        let server = serve(config());
+        let mut client = server.connect();
+        assert_eq!(line(&mut client), "hello");
+        client.write_all(b"wait\n").expect("written");
+        client.set_read_timeout(Some(QUIET / 6)).expect("a timeout");
+        let began = Instant::now();
+        let mut first = [0];
+        // An unfinished line, byte by byte: nothing that would move the deadline.
+        while client.read(&mut first).is_err() {
+            assert!(began.elapsed() < 20 * QUIET, "the deadline is put off by every byte");
+            client.write_all(b".").expect("written");
+        }
+        assert_eq!(&first, b"l");
+    });
+}
+
+/// Panics when told to.
+#[derive(Clone)]
+struct Frail;
+
+impl Protocol for Frail {
+    type Session = ();
+
+    fn open(&mut self, _: &Peer, _: &mut Context<'_>) {}
+
+    fn received(&mut self, _: &mut (), input: &[u8], cx: &mut Context<'_>) -> usize {
+        assert!(input != b"panic", "as the test asked");
+        cx.send_input(input.len());
+        input.len()
+    }
+}
+
+#[test]
+fn a_panic_in_a_connections_thread_ends_that_connection_only() {
+    let server = Running::start(Box::new(ThreadServer::bind(config(), Frail).expect("bound")));
+    let (mut frail, mut steady) = (server.connect(), server.connect());
+    exchange(&mut steady, b"here");
+    frail.write_all(b"panic").expect("written");
+    let ended = frail.read(&mut [0]);
+    assert!(matches!(ended, Ok(0)) || ended.is_err_and(|e| e.kind() == ErrorKind::ConnectionReset));
+    exchange(&mut steady, b"still here");
+    server.until("it has left", |stats| stats.closed == 1);
+    assert_eq!(server.stop().closed, 2);
+}
+
+#[test]
+fn no_knob_set_to_nothing_breaks_the_server() {
+    on_every_mechanism(|serve| {
+        let mut nothing = config();
+        (nothing.events, nothing.read_buffer, nothing.read_budget, nothing.accept_budget) = (0, 0, 0, 0);
+        (nothing.high_water, nothing.low_water) = (0, 0);
+        let server = serve(nothing);
+        exchange(&mut server.connect(), &pattern(1_000));
+    });
+}
+
 #[test]
 fn a_mechanism_that_lacks_the_trigger_says_so_instead_of_serving_wrongly() {
     let server = ReadinessServer::bind(config(), Echo, Trigger::Edge, Poll::open).expect("bound");
