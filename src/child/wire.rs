@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::ops::Sub;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::measure::record::Ledger;
@@ -125,11 +124,7 @@ impl From<&Outcome> for Ran {
             elapsed: outcome.elapsed,
             cpu: outcome.cpu,
             waits: outcome.waits,
-            latency: recorded(&outcome.latency),
+            latency: outcome.buckets(),
         }
     }
-}
-
-fn recorded(latency: &Histogram<u64>) -> Vec<(u64, u64)> {
-    latency.iter_recorded().map(|bucket| (bucket.value_iterated_to(), bucket.count_at_value())).collect()
 }

@@ -10,9 +10,10 @@ use serde::Serialize;
 
 use super::Failure;
 use super::signals::Stop;
+use crate::measure::stats::Pool;
 use crate::server::Address;
 use crate::workload::{Fault, Generator, Outcome, Until};
-use crate::{limits, usage};
+use crate::{limits, usage, workload};
 
 /// Opens connections to an echo server, keeps some of them busy, and verifies every byte.
 ///
@@ -116,14 +117,14 @@ struct Account {
     p999_ns: Option<u64>,
     longest_ns: u64,
     client_cpu_ns: Option<u64>,
+    client_limited: Option<bool>,
     client_waits: u64,
 }
 
 impl Account {
     fn of(outcome: &Outcome, target: SocketAddr, arguments: &Arguments) -> Account {
-        // A percentile needs ten samples beyond it to mean anything.
-        let percentile =
-            |at: f64, samples: u64| (outcome.latency.len() >= samples).then(|| outcome.latency.value_at_quantile(at));
+        let mut latency = Pool::default();
+        latency.add(&outcome.buckets());
         Account {
             target,
             idle: arguments.idle,
@@ -134,11 +135,12 @@ impl Account {
             verified_bytes: outcome.bytes,
             duration_ns: outcome.elapsed.as_nanos() as u64,
             requests_per_second: outcome.requests as f64 / outcome.elapsed.as_secs_f64().max(f64::MIN_POSITIVE),
-            p50_ns: percentile(0.5, 1),
-            p99_ns: percentile(0.99, 1_000),
-            p999_ns: percentile(0.999, 10_000),
+            p50_ns: latency.percentile(0.5),
+            p99_ns: latency.percentile(0.99),
+            p999_ns: latency.percentile(0.999),
             longest_ns: outcome.latency.max(),
             client_cpu_ns: outcome.cpu.map(|cpu| cpu.as_nanos() as u64),
+            client_limited: outcome.cpu.map(|cpu| workload::was_the_limit(cpu, outcome.elapsed)),
             client_waits: outcome.waits,
         }
     }
@@ -158,7 +160,7 @@ impl Account {
         writeln!(out, "latency  p50 {p50}, p99 {p99}, p99.9 {p999}, longest {longest}")?;
         if let Some(cpu) = self.client_cpu_ns {
             let part = cpu as f64 / (self.duration_ns.max(1)) as f64;
-            let limit = if part > 0.85 { ": the load was the limit, not the server" } else { "" };
+            let limit = if self.client_limited == Some(true) { ": the load was the limit, not the server" } else { "" };
             writeln!(out, "load     {:.0} % of a CPU{limit}", part * 100.0)?;
         }
         Ok(())

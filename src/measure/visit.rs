@@ -8,12 +8,11 @@ use super::placement::Placement;
 use super::record::Trial;
 use crate::child::wire::{Lap, LoadAnswer, LoadOrder, Ran, ServerAnswer, ServerOrder, Span};
 use crate::child::{Child, Failure, Role};
+use crate::workload;
 
 /// How long a child may take to answer what it does at once, and what may take it a while.
 const PROMPT: Duration = Duration::from_secs(15);
 const PATIENT: Duration = Duration::from_secs(60);
-/// The load counts as the limit when it was busy for more than this part of the time.
-const BUSY: f64 = 0.85;
 
 /// What is to be visited.
 #[derive(Clone, Copy, Debug)]
@@ -143,7 +142,7 @@ impl Pair {
 
         let refused = (lap.refused > 0).then(|| format!("the server refused {} connections", lap.refused));
         let nothing = (ran.requests == 0).then(|| "not one request was completed".to_owned());
-        let busy = ran.cpu.map(|cpu| cpu.as_secs_f64() > BUSY * ran.elapsed.as_secs_f64());
+        let busy = ran.cpu.map(|cpu| workload::was_the_limit(cpu, ran.elapsed));
         Ok(Trial {
             duration_ns: nanos(ran.elapsed),
             requests: ran.requests,

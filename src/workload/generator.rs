@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const IN_FLIGHT: usize = 64;
 /// The most events taken from one wait.
 const BATCH: usize = 256;
+/// The load counts as the limit when it was busy for more than this part of the time.
+const BUSY: f64 = 0.85;
 /// Latencies are counted in nanoseconds up to this, with three digits; longer ones count as this.
 const LONGEST: Duration = Duration::from_secs(60);
 
@@ -51,6 +53,20 @@ pub struct Outcome {
     pub waits: u64,
     /// How long exchanges took, in nanoseconds; with churn, from connect(2) to the verified echo.
     pub latency: Histogram<u64>,
+}
+
+impl Outcome {
+    /// The latencies as the histogram distinguishes them: the upper end of each bucket in nanoseconds, and how many
+    /// exchanges fell into it. Empty buckets are left out.
+    pub fn buckets(&self) -> Vec<(u64, u64)> {
+        let recorded = self.latency.iter_recorded();
+        recorded.map(|bucket| (bucket.value_iterated_to(), bucket.count_at_value())).collect()
+    }
+}
+
+/// Whether a load that used so much CPU time in a run of this length was itself the limit, rather than the server.
+pub fn was_the_limit(cpu: Duration, elapsed: Duration) -> bool {
+    cpu.as_secs_f64() > BUSY * elapsed.as_secs_f64()
 }
 
 /// Connections to one server, and the loop that keeps them busy.

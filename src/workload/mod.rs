@@ -22,4 +22,4 @@ mod stamp;
 mod tests;
 
 pub use fault::Fault;
-pub use generator::{Generator, Outcome, Until};
+pub use generator::{Generator, Outcome, Until, was_the_limit};
