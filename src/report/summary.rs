@@ -291,7 +291,9 @@ fn trials<'a>(record: &'a Record, subject: &'a Subject, idle: u32, active: u32) 
 
 fn outcome(record: &Record, subject: &Subject, idle: u32, active: u32) -> Outcome {
     let all = trials(record, subject, idle, active).collect::<Vec<_>>();
-    let failed = all.iter().filter(|trial| trial.errors > 0).map(|trial| format!("{} errors", trial.errors));
+    // Errors without a reason of their own: the reason of a void trial says more.
+    let unexplained = all.iter().filter(|trial| trial.errors > 0 && trial.void.is_none());
+    let failed = unexplained.map(|trial| format!("{} exchanges or connections failed", trial.errors));
     let void = all.iter().filter_map(|trial| trial.void.clone()).chain(failed).collect::<BTreeSet<_>>();
     if !void.is_empty() {
         return Outcome::Void(void.into_iter().collect::<Vec<_>>().join("; "));
@@ -429,6 +431,12 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert!(summary.table(1_000, 10)[threads].figures().is_some());
+        let mut record = record;
+        record.trials.iter_mut().filter(|trial| trial.void.is_some()).for_each(|trial| trial.errors = 1);
+        match &Summary::of(&record).table(5_000, 10)[threads].outcome {
+            Outcome::Void(reason) => assert!(!reason.contains("failed"), "said once: {reason}"),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
