@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::format::{factor, grouped, percent, plain, shell, three_digits};
-use super::summary::{Outcome, Standing, Summary};
+use super::summary::{Cell, Outcome, Standing, Summary};
 use crate::measure::record::{Gate, Verdict};
 
 /// What the columns do not say by themselves.
@@ -18,15 +18,17 @@ pub(super) const LEGEND: [&str; 5] = [
 
 /// Which mechanism leads in how many tables.
 pub(super) fn headline(summary: &Summary<'_>) -> String {
-    let tables = summary.tables().filter(|(idle, active)| summary.is_measured(*idle, *active)).count();
     let leaders = summary.leaders();
     let Some((first, most)) = leaders.first() else {
-        return match tables {
-            0 => "Nothing was measured.".to_owned(),
-            _ => "Nothing is ranked: what was seen in one round only may be chance. Three rounds are the least."
+        return match summary.tables().any(|(idle, active)| summary.is_measured(idle, active)) {
+            false => "Nothing was measured.".to_owned(),
+            true => "Nothing is ranked: what was seen in one round only may be chance. Three rounds are the least."
                 .to_owned(),
         };
     };
+    // A table without a best one is not ranked, and nobody has lost there.
+    let is_best = |cell: &Cell| cell.figures().is_some_and(|figures| figures.standing == Standing::Best);
+    let tables = summary.tables().filter(|(idle, active)| summary.table(*idle, *active).iter().any(is_best)).count();
     let others = leaders[1..].iter().map(|(subject, count)| format!("; {} in {count}", plain(&subject.name)));
     format!(
         "Least server CPU per request, or not to be told from the least: {} in {most} of {tables} tables{}.",
@@ -196,6 +198,14 @@ mod tests {
         let [poll, select] = ["poll", "select"].map(|name| format!("{name} {}", factor_of(name)));
         assert!(said.ends_with(&format!("{select}, {poll}.")) && !said.contains("A/A"), "{said}");
         assert_eq!(finding(&Summary::of(&sample::empty())), None);
+    }
+
+    #[test]
+    fn a_table_that_is_not_ranked_is_nobodys_loss() {
+        let mut record = sample::ordinary();
+        assert!(headline(&Summary::of(&record)).contains(" of 12 tables"), "{}", headline(&Summary::of(&record)));
+        record.trials.retain(|trial| trial.idle != 100 || trial.round == 0);
+        assert!(headline(&Summary::of(&record)).contains(" of 9 tables"), "{}", headline(&Summary::of(&record)));
     }
 
     #[test]
