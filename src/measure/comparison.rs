@@ -206,7 +206,7 @@ impl<'a> Comparison<'a> {
         let mut rng = Rng::with_seed(self.seed);
         while let Some(dropped) = schedule.another(&mut plan) {
             for idle in dropped {
-                self.leave_out(&plan, idle, &mut record);
+                self.leave_out(&plan, idle, schedule.done, &mut record);
             }
             progress.round(schedule.done, schedule.expected(&plan));
             let began = Instant::now();
@@ -322,9 +322,16 @@ impl<'a> Comparison<'a> {
         record
     }
 
-    /// Puts down that an idle size is given up, for every subject.
-    fn leave_out(&self, plan: &Plan, idle: usize, record: &mut Record) {
+    /// Puts down that an idle size is given up, for every subject. After a round it has figures all the same, and then
+    /// the reader is told why they are not ranked.
+    fn leave_out(&self, plan: &Plan, idle: usize, rounds: usize, record: &mut Record) {
         let why = format!("left out to stay within {} s", self.budget.as_secs());
+        if rounds > 0 {
+            warn(
+                record,
+                format!("{idle} idle connections: {why}, after {rounds} round{}", if rounds == 1 { "" } else { "s" }),
+            );
+        }
         record.missing.extend(plan.subjects.iter().map(|subject| absent(subject, Some(idle), None, why.clone())));
     }
 
@@ -491,5 +498,17 @@ mod tests {
         let registry = Registry::builtin();
         let comparison = Comparison::new(&registry).subjects(&["poll", "threads", "poll"]).expect("known everywhere");
         assert_eq!(comparison.subjects.iter().map(Subject::label).collect::<Vec<_>>(), ["poll", "threads"]);
+    }
+
+    #[test]
+    fn a_size_given_up_after_a_round_is_told_where_its_figures_are_read() {
+        let registry = Registry::builtin();
+        let comparison = Comparison::new(&registry).subjects(&["poll"]).expect("known everywhere");
+        let plan = comparison.plan(&mut Vec::new()).expect("a plan");
+        let mut record = Record::begin(Vec::new(), 1, Host::default(), Settings::default());
+        comparison.leave_out(&plan, 1_000, 0, &mut record);
+        assert!(record.warnings.is_empty() && record.missing.iter().any(|one| one.idle == Some(1_000)));
+        comparison.leave_out(&plan, 100, 1, &mut record);
+        assert_eq!(record.warnings, ["100 idle connections: left out to stay within 80 s, after 1 round"]);
     }
 }
