@@ -3,7 +3,7 @@
 //! What is odd about it:
 //! (a) kevent(2) takes changes and returns records in one call. `add`, `modify` and `remove` only note what is to be;
 //!     the next wait brings the notes along. It makes them before it looks for records, so silence holds from the
-//!     call on, and a source changed many times between two waits costs only its last state.
+//!     call on, and a source changed many times between two waits costs at most an EV_DELETE and an EV_ADD a filter.
 //! (b) READ and WRITE are filters of their own and report on their own. We merge the two records of a source, and ask
 //!     for no more records than the caller has room for events: merging only shrinks the batch.
 //! (c) A change that fails comes back as a record with EV_ERROR. Such a record takes room, and without room the rest

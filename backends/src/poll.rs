@@ -7,8 +7,8 @@
 //! (c) The result is a count, and we must look for the entries ourselves; the search stops at the count.
 //! (d) With more ready than the caller's room the lowest entries would win for ever. A wait that ran out of room
 //!     is followed by one that searches from where it stopped.
-//! (e) A number that is not open is POLLNVAL, in every call, at once. It is reported once and taken out of the array, or
-//!     a caller that does not care would spin.
+//! (e) A number that is not open is POLLNVAL, in every call, at once. It is reported once and taken out of the array,
+//!     or a caller that does not care would spin.
 //! (f) WSAPoll refuses POLLPRI and answers it with WSAEINVAL; Windows has no POLLRDHUP either.
 
 use std::io;
@@ -252,11 +252,12 @@ mod sys {
             pub(super) const CALLS: &[&str] = &["ppoll"];
 
             pub(super) fn poll(entries: &mut [PollFd], timeout: Option<Duration>) -> io::Result<usize> {
-                let timeout = timeout.map(time::timespec).map(|t| libc::timespec { tv_sec: t.tv_sec as _, tv_nsec: t.tv_nsec as _ });
+                let timeout = timeout.map(time::timespec);
+                let timeout = timeout.map(|t| libc::timespec { tv_sec: t.tv_sec as _, tv_nsec: t.tv_nsec as _ });
                 let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
                 // SAFETY: `entries` is a valid array of its length for the whole call, and the kernel writes only
-                // `revents` of its entries; `timeout` is null or points to a timespec alive until the call returns; a null
-                // signal mask leaves the mask alone.
+                // `revents` of its entries; `timeout` is null or points to a timespec alive until the call returns; a
+                // null signal mask leaves the mask alone.
                 let found = unsafe {
                     libc::ppoll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, timeout, std::ptr::null())
                 };

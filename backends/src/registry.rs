@@ -271,7 +271,8 @@ impl fmt::Display for System {
     }
 }
 
-/// Receives a factory of a concrete poller: the way from a name chosen at run time to a loop compiled for one mechanism.
+/// Receives a factory of a concrete poller: the way from a name chosen at run time to a loop compiled for one
+/// mechanism.
 pub trait Visitor {
     /// What the visit yields.
     type Output;

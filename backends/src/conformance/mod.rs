@@ -35,9 +35,10 @@
 //! report.assert_passed();
 //! ```
 //!
-//! A case asks the poller's [`Capabilities`](crate::Capabilities), never its name, and one that needs what the poller or the platform lacks
-//! is skipped with the reason. A failure is a panic inside a case, caught and reported under the case's name, so the
-//! suite needs `panic = "unwind"`. It uses loopback sockets only, and raises the process's soft limit of open files.
+//! A case asks the poller's [`Capabilities`](crate::Capabilities), never its name, and one that needs what the poller
+//! or the platform lacks is skipped with the reason. A failure is a panic inside a case, caught and reported under the
+//! case's name, so the suite needs `panic = "unwind"`. It uses loopback sockets only, and raises the process's soft
+//! limit of open files.
 //!
 //! | file | lines of the contract |
 //! |---|---|

@@ -68,7 +68,7 @@ impl OverEpoll {
         wanted.set(EventFlags::OUT, now[1].is_some());
         wanted.set(EventFlags::ET, now.iter().flatten().any(|mode| mode & flags::CLEAR != 0));
         let data = epoll::EventData::new_u64(source as u64);
-        // SAFETY: the number is lent to one call, which reads nothing but the number; if it is not open the call says so.
+        // SAFETY: the number is lent to one call, which reads nothing but the number, and says so if it is not open.
         let source = unsafe { BorrowedFd::borrow_raw(source) };
         match (before.iter().any(Option::is_some), now.iter().any(Option::is_some)) {
             (false, false) => Ok(()),
