@@ -84,8 +84,9 @@ impl<P: Protocol> Connection<P> {
         }
     }
 
-    /// Bytes arrived at a connection that [is quiet](Connection::is_quiet). Says whether, but for what is now to be sent,
-    /// it still is, and nothing else was asked for. The caller sends, or gathers, what the turn returns of `bytes`.
+    /// Bytes arrived at a connection that [is quiet](Connection::is_quiet). Says whether, but for what is now to be
+    /// sent, it still is, and nothing else was asked for. The caller sends, or gathers, what the turn returns of
+    /// `bytes`.
     #[inline(always)]
     pub(crate) fn receive_quietly(&mut self, host: &mut Host<P>, id: Token, bytes: &[u8]) -> bool {
         let mut context = Context::new(&mut host.turn, id, bytes);

@@ -210,8 +210,8 @@ impl<'a> Context<'a> {
     }
 
     /// Sends the first `count` bytes of the input back, after all that was sent before: the same as
-    /// [`send`](Context::send) of them, but from where they lie, without a copy, if they come first and the kernel takes
-    /// them at once.
+    /// [`send`](Context::send) of them, but from where they lie, without a copy, if they come first and the kernel
+    /// takes them at once.
     ///
     /// # Panics
     /// If there is less input.
@@ -225,7 +225,8 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Sends shared bytes to another connection of the same loop; dropped if it is gone.
+    /// Sends shared bytes to another connection of the same loop; dropped if it is gone. Nothing bounds what a peer
+    /// that does not read comes to be owed in this way: the protocol knows best whom to give up.
     pub fn send_to(&mut self, connection: Token, bytes: Arc<[u8]>) {
         self.turn.mail.push((connection, bytes));
     }

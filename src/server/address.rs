@@ -43,7 +43,8 @@ impl FromStr for Address {
     fn from_str(text: &str) -> io::Result<Address> {
         let invalid = |why: &str| {
             let message = format!(
-                "cannot understand address {text:?}: {why}; write HOST:PORT, as 127.0.0.1:7000, [::1]:7000 or localhost:0"
+                "cannot understand address {text:?}: {why}; \
+                 write HOST:PORT, as 127.0.0.1:7000, [::1]:7000 or localhost:0"
             );
             io::Error::new(io::ErrorKind::InvalidInput, message)
         };
