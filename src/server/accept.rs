@@ -12,7 +12,7 @@ use pollmark_backends::{AsSource, Interest, OwnedSource, Poller, Token, Trigger}
 use super::readiness::Loop;
 use super::slots::Slot;
 use super::{Net, Observer};
-use crate::protocol::Protocol;
+use crate::protocol::{Peer, Protocol};
 
 /// The loop's part that accepts.
 pub(super) struct Acceptor {
@@ -52,21 +52,7 @@ impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
             let Some(Slot { source: Some(source), .. }) = self.slots.get(listener) else { return };
             self.stats.accept_calls += 1;
             match self.net.accept(source.as_source(), true) {
-                Ok((source, peer)) => {
-                    let most = self.config.max_connections.unwrap_or(usize::MAX);
-                    if self.slots.connections() >= most {
-                        self.overload("the limit of connections is reached", None);
-                        self.stats.refused += 1;
-                        drop(source);
-                        continue;
-                    }
-                    if cfg!(not(linux_like)) && self.config.nodelay {
-                        self.stats.other_calls += 1;
-                        let _ = socket2::SockRef::from(&source).set_tcp_nodelay(true);
-                    }
-                    self.acceptor.overloaded = false;
-                    self.open(source, &peer);
-                }
+                Ok((source, peer)) => self.admit(source, &peer, cfg!(linux_like)),
                 Err(error) => match Trouble::of(&error) {
                     Trouble::Empty => {
                         self.stats.spurious += u64::from(budget + 1 == full);
@@ -84,6 +70,21 @@ impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
                 },
             }
         }
+    }
+
+    /// Opens a connection, or turns it away at the limit. It `has_nodelay` if it inherited that of the listener.
+    pub(super) fn admit(&mut self, source: OwnedSource, peer: &Peer, has_nodelay: bool) {
+        if self.slots.connections() >= self.config.max_connections.unwrap_or(usize::MAX) {
+            self.overload("the limit of connections is reached", None);
+            self.stats.refused += 1;
+            return;
+        }
+        if self.config.nodelay && !has_nodelay {
+            self.stats.other_calls += 1;
+            let _ = socket2::SockRef::from(&source).set_tcp_nodelay(true); // it may be no TCP socket
+        }
+        self.acceptor.overloaded = false;
+        self.open(source, peer);
     }
 
     /// Lets one connection in on the spare descriptor, and closes it.

@@ -15,6 +15,24 @@ pub(super) enum Message {
 }
 
 /// A handle on a server, for other threads. Cheap to clone; outlives the server harmlessly.
+///
+/// ```
+/// use pollmark::protocol::Echo;
+/// use pollmark::server::{Config, Server, ThreadServer};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let server = ThreadServer::bind(Config::listen("127.0.0.1:0".parse()?), Echo)?;
+/// let control = server.control();
+/// let running = std::thread::spawn(move || Box::new(server).run());
+///
+/// let before = control.stats()?; // from any thread, while it serves
+/// control.stop();
+/// let served = running.join().expect("the server does not panic")? - before;
+/// assert_eq!(served.accepted, 0);
+/// assert!(control.stats().is_err(), "it has stopped");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Control {
     inbox: Arc<Mutex<Option<Vec<Message>>>>,

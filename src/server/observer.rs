@@ -4,7 +4,33 @@ use pollmark_backends::Token;
 
 use crate::protocol::Peer;
 
-/// Told of everything a readiness loop does, as it does it. Every method is empty by default, and `()` observes nothing.
+/// Told of everything a readiness loop does, as it does it. Every method is empty by default; `()` observes nothing.
+///
+/// ```
+/// use pollmark::protocol::Echo;
+/// use pollmark::server::{Config, Observer, ReadinessServer};
+/// use pollmark_backends::{Trigger, poll::Poll};
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+///
+/// /// Remembers the most events that one wait returned.
+/// struct Busiest(Arc<AtomicUsize>);
+///
+/// impl Observer for Busiest {
+///     fn waited(&mut self, events: usize) {
+///         self.0.fetch_max(events, Ordering::Relaxed);
+///     }
+/// }
+///
+/// # fn main() -> std::io::Result<()> {
+/// let busiest = Arc::new(AtomicUsize::new(0));
+/// let config = Config::listen("127.0.0.1:0".parse()?);
+/// let server = ReadinessServer::bind(config, Echo, Trigger::Level, Poll::open)?;
+/// let server = server.with_observer(Busiest(Arc::clone(&busiest)));
+/// # let _ = server;
+/// # Ok(())
+/// # }
+/// ```
 pub trait Observer: Send + 'static {
     /// A wait returned `events` events.
     fn waited(&mut self, events: usize) {

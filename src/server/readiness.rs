@@ -14,6 +14,22 @@ use crate::conn::Connection;
 use crate::protocol::{Host, Peer, Protocol};
 
 /// One loop on one thread over any [`Poller`].
+///
+/// ```
+/// use pollmark::protocol::Echo;
+/// use pollmark::server::{Config, ReadinessServer, Server};
+/// use pollmark_backends::{Trigger, select::Select};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let config = Config::listen("127.0.0.1:0".parse()?);
+/// let server = ReadinessServer::bind(config, Echo, Trigger::Level, Select::open)?;
+/// let control = server.control();
+/// let running = std::thread::spawn(move || Box::new(server).run());
+/// control.stop();
+/// running.join().expect("the server does not panic")?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct ReadinessServer<F, Q, N = Kernel, O = ()> {
     open: F,
     trigger: Trigger,
@@ -200,8 +216,8 @@ impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
         self.snapshot()
     }
 
-    /// Acts on one event. The common case stands here, in a straight line: a connection that owes nothing has bytes, they
-    /// are answered, and the kernel takes the answer whole. Everything else goes its way through [`serve`](Loop::serve).
+    /// Acts on one event. The common case stands here, in a straight line: a connection that owes nothing has bytes,
+    /// they are answered, and the kernel takes the answer whole. All else goes its way through [`serve`](Loop::serve).
     #[inline(always)]
     fn dispatch(&mut self, event: Event) {
         let token = event.token();
@@ -457,7 +473,7 @@ impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
                     let _ = answer.send(self.snapshot());
                 }
                 Message::Adopt(source) => match socket2::SockRef::from(&source).set_nonblocking(true) {
-                    Ok(()) => self.open(source, &Peer::default()),
+                    Ok(()) => self.admit(source, &Peer::default(), false),
                     Err(error) => tracing::debug!(%error, "cannot adopt a socket"),
                 },
             }
@@ -520,7 +536,7 @@ struct Wire<'a, N, O> {
 }
 
 impl<N: Net, O: Observer> Wire<'_, N, O> {
-    /// Receives: `Some(Some(0))` at the end, `Some(None)` when there is nothing yet, `None` when the connection is lost.
+    /// Receives: `Some(Some(0))` at the end, `Some(None)` when there is nothing yet, `None` when the peer is lost.
     #[inline]
     fn receive(&mut self, buffer: &mut [u8]) -> Option<Option<usize>> {
         loop {

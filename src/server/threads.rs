@@ -139,7 +139,7 @@ impl<Q: Protocol, N: Net> Hall<Q, N> {
         for _ in 0..self.config.accept_budget.max(1) {
             self.stats.accept_calls += 1;
             match self.net.accept(self.listeners[listener].as_source(), false) {
-                Ok((source, peer)) => self.seat(source, peer),
+                Ok((source, peer)) => self.seat(source, peer, cfg!(linux_like)),
                 Err(error) => match Trouble::of(&error) {
                     Trouble::Empty => return true,
                     Trouble::OfThisConnection => {}
@@ -153,15 +153,16 @@ impl<Q: Protocol, N: Net> Hall<Q, N> {
         true
     }
 
-    /// Gives a connection its thread.
-    fn seat(&mut self, source: OwnedSource, peer: Peer) {
+    /// Gives a connection its thread. It `has_nodelay` if it inherited that of the listener.
+    fn seat(&mut self, source: OwnedSource, peer: Peer, has_nodelay: bool) {
         if self.roster.present() >= self.config.max_connections.unwrap_or(usize::MAX) {
             tracing::debug!(%peer, "refused: the limit of connections is reached");
             self.stats.refused += 1;
             return;
         }
-        if cfg!(not(linux_like)) && self.config.nodelay {
-            let _ = SockRef::from(&source).set_tcp_nodelay(true);
+        if self.config.nodelay && !has_nodelay {
+            self.stats.other_calls += 1;
+            let _ = SockRef::from(&source).set_tcp_nodelay(true); // it may be no TCP socket
         }
         let id = Token(self.next);
         self.next += 1;
@@ -199,7 +200,7 @@ impl<Q: Protocol, N: Net> Hall<Q, N> {
                     let _ = answer.send(self.snapshot());
                 }
                 Message::Adopt(source) => match SockRef::from(&source).set_nonblocking(false) {
-                    Ok(()) => self.seat(source, Peer::default()),
+                    Ok(()) => self.seat(source, Peer::default(), false),
                     Err(error) => tracing::debug!(%error, "cannot adopt a socket"),
                 },
             }

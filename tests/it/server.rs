@@ -304,6 +304,24 @@ fn a_socket_made_elsewhere_is_served_like_an_accepted_one() {
 }
 
 #[test]
+fn a_socket_made_elsewhere_counts_against_the_limit() {
+    on_every_mechanism(|serve| {
+        let mut limited = config();
+        limited.max_connections = Some(1);
+        let server = serve(limited);
+        let mut kept = server.connect();
+        exchange(&mut kept, b"in");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let mut client = TcpStream::connect(listener.local_addr().expect("bound")).expect("connected");
+        client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        server.control.adopt(OwnedSource::from(listener.accept().expect("queued").0));
+        assert_eq!(client.read(&mut [0]).expect("closed in order"), 0);
+        exchange(&mut kept, b"still in");
+        assert_eq!(server.stop().refused, 1);
+    });
+}
+
+#[test]
 fn a_stopped_server_answers_no_more_questions_and_nobody_waits_for_ever() {
     on_every_mechanism(|serve| {
         let server = serve(config());
