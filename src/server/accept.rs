@@ -45,20 +45,19 @@ impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
     /// Empties the listener's queue, as far as the budget goes.
     #[cold]
     pub(super) fn accept(&mut self, listener: Token) {
-        let mut budget = self.config.accept_budget.max(1);
-        let full = budget;
-        while budget > 0 {
-            budget -= 1;
+        let full = self.config.accept_budget.max(1);
+        let mut in_vain = 0;
+        for attempt in 0..full {
             let Some(Slot { source: Some(source), .. }) = self.slots.get(listener) else { return };
             self.stats.accept_calls += 1;
             match self.net.accept(source.as_source(), true) {
                 Ok((source, peer)) => self.admit(source, &peer, cfg!(linux_like)),
                 Err(error) => match Trouble::of(&error) {
                     Trouble::Empty => {
-                        self.stats.spurious += u64::from(budget + 1 == full);
+                        self.stats.spurious += u64::from(attempt == 0);
                         return;
                     }
-                    Trouble::OfThisConnection => {}
+                    Trouble::OfThisConnection => in_vain += 1,
                     Trouble::Exhausted => {
                         self.overload("descriptors or memory have run out", Some(&error));
                         match self.shed(listener) {
@@ -69,6 +68,10 @@ impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
                     }
                 },
             }
+        }
+        if in_vain == full {
+            // Perhaps it is always the same one: a system's policy may forbid it and leave it in the queue.
+            self.pause_accepting();
         }
     }
 

@@ -50,7 +50,7 @@ pub struct Config {
     pub low_water: usize,
     /// A connection whose unfinished message grows beyond this many bytes is closed.
     pub max_message: usize,
-    /// How long accepting rests when descriptors have run out and the spare one is gone too.
+    /// How long accepting rests when descriptors have run out and the spare one is gone too, or when it only fails.
     pub accept_pause: Duration,
 }
 

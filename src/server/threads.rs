@@ -134,15 +134,17 @@ impl<Q: Protocol, N: Net> Hall<Q, N> {
         Ok(())
     }
 
-    /// Takes on what is queued. False: there is no descriptor, and the listeners have to rest.
+    /// Takes on what is queued. False: there is no descriptor, or no success, and the listeners have to rest.
     fn accept(&mut self, listener: usize) -> bool {
-        for _ in 0..self.config.accept_budget.max(1) {
+        let full = self.config.accept_budget.max(1);
+        let mut in_vain = 0;
+        for _ in 0..full {
             self.stats.accept_calls += 1;
             match self.net.accept(self.listeners[listener].as_source(), false) {
                 Ok((source, peer)) => self.seat(source, peer, cfg!(linux_like)),
                 Err(error) => match Trouble::of(&error) {
                     Trouble::Empty => return true,
-                    Trouble::OfThisConnection => {}
+                    Trouble::OfThisConnection => in_vain += 1,
                     Trouble::Exhausted => {
                         tracing::debug!(%error, "overload: cannot accept; the listeners rest");
                         return false;
@@ -150,7 +152,7 @@ impl<Q: Protocol, N: Net> Hall<Q, N> {
                 },
             }
         }
-        true
+        in_vain < full
     }
 
     /// Gives a connection its thread. It `has_nodelay` if it inherited that of the listener.

@@ -516,6 +516,38 @@ fn without_descriptors_every_peer_is_turned_away_without_delay() {
     assert_eq!((stats.accepted, stats.refused), (0, 3));
 }
 
+/// Refused each connection by a policy of the system, which leaves it in the queue.
+#[derive(Clone)]
+struct Forbidden;
+
+impl Net for Forbidden {
+    fn accept(&self, _: Source<'_>, _: bool) -> io::Result<(OwnedSource, Peer)> {
+        Err(ErrorKind::PermissionDenied.into())
+    }
+
+    fn recv(&self, source: Source<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+        Kernel.recv(source, buffer)
+    }
+
+    fn send(&self, source: Source<'_>, bytes: &[u8]) -> io::Result<usize> {
+        Kernel.send(source, bytes)
+    }
+}
+
+#[test]
+fn a_connection_that_may_not_be_accepted_does_not_make_the_server_spin() {
+    let readiness = ReadinessServer::bind(config(), Echo, Trigger::Level, Poll::open).expect("bound");
+    let threads = ThreadServer::bind(config(), Echo).expect("bound");
+    for server in [Box::new(readiness.with_net(Forbidden)) as Box<dyn Server>, Box::new(threads.with_net(Forbidden))] {
+        let server = Running::start(server);
+        let _client = server.connect();
+        server.until("it was tried", |stats| stats.accept_calls > 0);
+        std::thread::sleep(Duration::from_millis(200));
+        let stats = server.stop();
+        assert!(stats.ledger.waits < 50, "spun: {stats:?}");
+    }
+}
+
 #[test]
 fn a_deadline_is_met_while_bytes_go_on_coming() {
     on_every_mechanism_with(Talkative::default(), |serve| {
