@@ -157,7 +157,8 @@ pub struct Trial {
     pub client_limited: Option<bool>,
     /// CPU time the hypervisor gave to others meanwhile, over all CPUs.
     pub steal_ns: Option<u64>,
-    /// How much the kernel's counters of trouble rose: `ListenOverflows`, `ListenDrops`, `TCPTimeouts`, `RetransSegs`.
+    /// How much the kernel's counters of trouble rose: `ListenOverflows`, `ListenDrops`, `TCPBacklogDrop`,
+    /// `TCPTimeouts`, `RetransSegs`.
     pub kernel: BTreeMap<String, u64>,
     /// Why the trial does not count; then no figure of it is used.
     pub void: Option<String>,

@@ -46,6 +46,8 @@ fn nothing_points_back_up() {
     let above = ["crate::mechanism", "crate::measure", "crate::report", "crate::workload", "crate::cli"];
     forbid("src/server", &above, "a server knows nothing of being measured");
     forbid("src/measure", &["crate::report", "crate::cli"], "measuring knows nothing of what is made of its records");
+    let users = [&above[..], &["crate::server", "crate::child"]].concat();
+    forbid("src/limits.rs", &users, "limits are the host's, whatever is done within them");
     let others = ["crate::server", "crate::mechanism", "crate::measure", "crate::report", "crate::cli"];
     forbid("src/workload", &others, "the load is the same whatever is measured");
 }
