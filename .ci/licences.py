@@ -12,7 +12,6 @@ import sys
 import tomllib
 from collections import defaultdict
 
-CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index"
 
 
 def main():
@@ -61,8 +60,11 @@ def duplicate_problems(packages, skip):
 
 
 def source_problems(packages):
-    for package in packages:
-        if package["source"] not in (None, CRATES_IO):
+    """All that is not ours comes from one registry, and nothing from a repository or a folder elsewhere."""
+    foreign = [package for package in packages if package["source"] is not None]
+    registry = next((package["source"] for package in foreign if package["source"].startswith("registry+")), None)
+    for package in foreign:
+        if package["source"] != registry:
             yield f"{package['name']} {package['version']}: from {package['source']}"
 
 
