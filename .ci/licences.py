@@ -13,7 +13,6 @@ import tomllib
 from collections import defaultdict
 
 
-
 def main():
     with open("deny.toml", "rb") as file:
         deny = tomllib.load(file)
