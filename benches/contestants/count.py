@@ -17,6 +17,7 @@ import math
 import os
 import platform
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -433,6 +434,7 @@ def arguments():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and so take the server with us
     try:
         main()
     except Failure as failure:
