@@ -251,8 +251,8 @@ def judge(options, missing, samples, subject, baseline, kind):
     if kind == "flat":
         gate("user instructions per echo, a10: more than C", difference("user a10"), 63, "callgrind")
     else:
-        # C looks for what fired and serves it in one pass; a poller behind a trait hands over a list. The gate is what
-        # a well-made library over epoll spends.
+        # C looks for what fired and serves it in one pass; a poller behind a trait hands over a list. C + 63 is the aim,
+        # not met yet; until it is, the gate is what a well-made library over epoll spends.
         over_mio = paired(samples, subject, "mio", "user a10", lambda ours, theirs: ours - theirs)
         gate("user instructions per echo, a10: more than mio", over_mio, 0, "callgrind")
     gate("kernel instructions per echo, a10: / C", ratio("PMU kernel a10"), 1.00, "PMU", marginal=1.02)
