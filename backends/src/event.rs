@@ -170,6 +170,14 @@ impl Readiness {
 
     const ALL: u32 = 0x603f;
 
+    const MORE_THAN_BYTES: Readiness = Readiness(
+        Readiness::READ_CLOSED.0
+            | Readiness::HANG_UP.0
+            | Readiness::ERROR.0
+            | Readiness::INVALID.0
+            | Readiness::PRIORITY.0,
+    );
+
     /// The bits of Linux's poll(2) and epoll(7) as they came, without those that carry no readiness.
     #[inline]
     pub const fn from_linux_poll(bits: u32) -> Readiness {
@@ -320,18 +328,18 @@ impl Event {
         self.readiness.intersects(Readiness::PRIORITY)
     }
 
+    /// Whether there is something to read and nothing [more than bytes](Event::more_than_bytes) is known: all events
+    /// of a healthy connection are such.
+    #[inline]
+    pub const fn only_bytes(&self) -> bool {
+        self.readiness.0 & (Readiness::READABLE.0 | Readiness::MORE_THAN_BYTES.0) == Readiness::READABLE.0
+    }
+
     /// Whether anything but plain bytes may lie ahead: the end of the stream, an error, or an urgent mark. A reader
     /// that stops at a short read must not do so here, and reads on to 0 or `WouldBlock`.
     #[inline]
     pub const fn more_than_bytes(&self) -> bool {
-        const MEANS: Readiness = Readiness(
-            Readiness::READ_CLOSED.0
-                | Readiness::HANG_UP.0
-                | Readiness::ERROR.0
-                | Readiness::INVALID.0
-                | Readiness::PRIORITY.0,
-        );
-        self.readiness.intersects(MEANS)
+        self.readiness.intersects(Readiness::MORE_THAN_BYTES)
     }
 
     /// The normalised facts, without the implications.

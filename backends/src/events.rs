@@ -112,10 +112,23 @@ impl Events {
     }
 
     /// An event already pushed in this wait, for a poller to merge another into.
-    #[cfg(any(kqueue_like, all(test, unix)))]
+    #[cfg(any(kqueue_like, all(unix, any(test, fuzzing)), all(linux_like, feature = "conformance")))]
     #[inline]
     pub(crate) fn pushed_at(&mut self, at: usize) -> &mut Event {
         &mut self.pushed[at]
+    }
+
+    /// Gives each event of the last wait another token.
+    #[cfg(any(linux_like, kqueue_like))]
+    pub(crate) fn rename(&mut self, mut name: impl FnMut(Token) -> Token) {
+        #[cfg(linux_like)]
+        for record in &mut self.kernel {
+            let data = record.data; // Copied out, as above: it is not aligned.
+            record.data = rustix::event::epoll::EventData::new_u64(name(Token(data.u64())).0);
+        }
+        for event in &mut self.pushed {
+            *event = Event::new(name(event.token()), event.readiness(), event.raw());
+        }
     }
 
     /// The kernel's own buffer, empty, with capacity for exactly the caller's room.
@@ -159,18 +172,24 @@ pub(crate) struct Polled<'a> {
 }
 
 impl Polled<'_> {
-    /// Takes as many as there is room for, and says how many that were.
+    /// Takes up to `most`, as far as there is room, and says how many that were. Does not ask for one more than that.
     #[cfg(linux_like)]
-    #[inline]
-    pub(crate) fn fill(&mut self, answers: impl Iterator<Item = (Token, u32)>) -> usize {
+    #[inline(always)]
+    pub(crate) fn fill(&mut self, most: usize, mut next: impl FnMut() -> Option<(Token, u32)>) -> usize {
         use rustix::event::epoll::{EventData, EventFlags};
         let taken = self.records.len();
-        let room = self.room - taken;
-        let mut filled = 0;
-        for (record, (token, bits)) in self.records.spare_capacity_mut()[..room].iter_mut().zip(answers) {
+        let room = most.min(self.room - taken);
+        let mut free = self.records.spare_capacity_mut()[..room].iter_mut();
+        let mut filled = room;
+        while !free.as_slice().is_empty() {
+            let Some((token, bits)) = next() else {
+                filled = room - free.len();
+                break;
+            };
             let (flags, data) = (EventFlags::from_bits_retain(bits), EventData::new_u64(token.0));
-            record.write(KernelRecord { flags, data });
-            filled += 1;
+            if let Some(record) = free.next() {
+                record.write(KernelRecord { flags, data });
+            }
         }
         // SAFETY: the loop has written the first `filled` elements beyond the length, all within the capacity.
         unsafe { self.records.set_len(taken + filled) };
@@ -179,10 +198,11 @@ impl Polled<'_> {
 
     /// As above.
     #[cfg(not(linux_like))]
-    pub(crate) fn fill(&mut self, answers: impl Iterator<Item = (Token, u32)>) -> usize {
-        let room = self.events.room();
-        let answers = answers.map(|(token, bits)| Event::new(token, crate::poll::readiness(bits), Raw::Poll(bits)));
-        answers.take(room).filter(|event| self.events.push(*event)).count()
+    pub(crate) fn fill(&mut self, most: usize, next: impl FnMut() -> Option<(Token, u32)>) -> usize {
+        let room = most.min(self.events.room());
+        let answers = std::iter::from_fn(next).take(room);
+        let events = answers.map(|(token, bits)| Event::new(token, crate::poll::readiness(bits), Raw::Poll(bits)));
+        events.filter(|event| self.events.push(*event)).count()
     }
 }
 

@@ -22,35 +22,47 @@
 //!     socket's errno, 0 for an orderly end.
 
 mod kernel;
-#[cfg(test)]
+#[cfg(any(test, all(linux_like, feature = "conformance")))]
 mod model;
-#[cfg(all(test, linux_like, feature = "conformance"))]
-mod over_epoll;
+#[cfg(all(test, any(kqueue_like, linux_like), feature = "conformance"))]
+mod observed;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod properties;
+#[cfg(all(linux_like, feature = "conformance"))]
+mod real;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod told;
 
 use std::io;
 use std::time::Duration;
 
 use crate::event::{Event, Interest, Raw, Readiness, Token, Trigger};
 use crate::events::Events;
-use crate::poller::{Calls, Capabilities, Growth, Ledger, Poller, exists, unknown};
+use crate::poller::{Calls, Capabilities, Growth, Ledger, Poller};
 use crate::source::{OwnedSource, RawSource, Source, raw};
+use crate::table::{Row, Table};
 
 use kernel::{Change, Filter, Kernel, Record, flags};
 
 cfg_if::cfg_if! {
     if #[cfg(kqueue_like)] {
         use kernel::system::Queue;
+    } else if #[cfg(all(linux_like, feature = "conformance"))] {
+        type Queue = model::Model<real::Real>; // no kqueue here, but a model of it over real sockets
+    } else if #[cfg(fuzzing)] {
+        use properties::Whimsical as Queue;
     } else {
-        use model::Model as Queue; // no kqueue here, but all of this file is tested here
+        use told::Recorded as Queue; // nor that; still, all of this file is tested here
     }
 }
 
 /// The kqueue(2) poller of macOS and the BSDs.
 pub struct Kqueue<K = Queue> {
     kernel: K,
-    table: Vec<Watch>,     // by the source's number
+    table: Table<Watch>,
     noted: Vec<RawSource>, // (a) whose `delete` or `add` is not empty, or was
     changes: Vec<Change>,
     fired: Vec<RawSource>, // (b) the source of each event of this wait
@@ -85,11 +97,22 @@ impl Kqueue {
     }
 }
 
+#[cfg(all(linux_like, feature = "conformance"))]
+impl Kqueue {
+    /// Opens a queue of the model's.
+    ///
+    /// # Errors
+    /// Linux's: too many descriptors, or no memory.
+    pub fn open() -> io::Result<Kqueue> {
+        Ok(Kqueue::on(model::Model::over(real::Real::open()?)))
+    }
+}
+
 impl<K: Kernel> Kqueue<K> {
     fn on(kernel: K) -> Kqueue<K> {
         Kqueue {
             kernel,
-            table: Vec::new(),
+            table: Table::of("kqueue"),
             noted: Vec::new(),
             changes: Vec::new(),
             fired: Vec::new(),
@@ -97,13 +120,26 @@ impl<K: Kernel> Kqueue<K> {
         }
     }
 
-    fn known(&mut self, source: RawSource) -> io::Result<&mut Watch> {
-        self.table.get_mut(source as usize).filter(|watch| watch.known).ok_or_else(|| unknown("kqueue"))
+    /// As [`Poller::add`], of a source known by its number only.
+    pub(crate) fn add_number(
+        &mut self,
+        source: RawSource,
+        token: Token,
+        interest: Interest,
+        trigger: Trigger,
+    ) -> io::Result<()> {
+        let watch = self.table.vacant(source)?;
+        watch.known = true;
+        watch.token = token;
+        watch.want(filters(interest), trigger);
+        self.note(source);
+        self.ledger.changes += 1;
+        Ok(())
     }
 
     /// (a) Has the next wait look at this source.
     fn note(&mut self, source: RawSource) {
-        let watch = &mut self.table[source as usize];
+        let watch = &mut self.table[source];
         if !watch.noted && watch.has_changes() {
             watch.noted = true;
             self.noted.push(source);
@@ -115,7 +151,7 @@ impl<K: Kernel> Kqueue<K> {
         self.changes.clear();
         let mut done = 0;
         for &source in &self.noted {
-            let watch = &mut self.table[source as usize];
+            let watch = &mut self.table[source];
             while watch.has_changes() && self.changes.len() < room {
                 self.changes.push(watch.next_change(source));
             }
@@ -136,7 +172,7 @@ impl<K: Kernel> Kqueue<K> {
     /// The call failed as a whole: notes its changes again. Made or not, they can be made once more.
     fn unlist_changes(&mut self) {
         while let Some(change) = self.changes.pop() {
-            let watch = &mut self.table[change.source as usize];
+            let watch = &mut self.table[change.source];
             watch.undo(change);
             self.note(change.source);
         }
@@ -152,10 +188,10 @@ impl<K: Kernel> Kqueue<K> {
         let mut answered = false;
         let made = self.kernel.kevent(&self.changes, events.capacity(), timeout).map(|records| {
             for record in records {
-                let watch = &mut self.table[record.source as usize];
+                let watch = &mut self.table[record.source];
                 let event = if record.flags & flags::ERROR != 0 {
                     answered = true;
-                    watch.refused(record)
+                    watch.refused(record, &self.changes)
                 } else {
                     watch.reported(record, &mut self.noted)
                 };
@@ -172,6 +208,12 @@ impl<K: Kernel> Kqueue<K> {
             return Err(error);
         }
         Ok(events.is_empty() && (answered || !all))
+    }
+}
+
+impl Row for Watch {
+    fn is_known(&self) -> bool {
+        self.known
     }
 }
 
@@ -223,9 +265,12 @@ impl Watch {
     }
 
     /// A change was answered. An event if it failed, and the failure is anybody's business.
-    fn refused(&mut self, record: Record) -> Option<Event> {
-        // (f) Only an EV_DELETE says ENOENT.
-        if record.data == 0 || record.data == i64::from(ENOENT) {
+    fn refused(&mut self, record: Record, changes: &[Change]) -> Option<Event> {
+        // (f) What was to be deleted is gone, whatever the errno. The record does not say which change it was of, but
+        // only an EV_DELETE says ENOENT.
+        let of = |change: &&Change| (change.source, change.filter) == (record.source, record.filter);
+        let added = |changes: &[Change]| changes.iter().filter(of).any(|change| change.flags & flags::ADD != 0);
+        if record.data == 0 || record.data == i64::from(ENOENT) || !added(changes) {
             return None;
         }
         self.installed = self.installed.without(record.filter.into());
@@ -264,40 +309,16 @@ impl Watch {
 
 impl<K: Kernel> Poller for Kqueue<K> {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            edge: true,
-            oneshot: true,
-            growth: Growth::Ready,
-            resolution: Duration::from_nanos(1),
-            half_close: true,
-            errors: true,
-            regular_files: true,
-            calls: Calls { wait: &["kevent"], change: &["kevent"] },
-            ..Capabilities::least()
-        }
+        CAPABILITIES
     }
 
     fn add(&mut self, source: Source<'_>, token: Token, interest: Interest, trigger: Trigger) -> io::Result<()> {
-        let source = raw(source);
-        let at = source as usize;
-        if at >= self.table.len() {
-            self.table.resize(at + 1, Watch::default());
-        }
-        let watch = &mut self.table[at];
-        if watch.known {
-            return Err(exists("kqueue"));
-        }
-        watch.known = true;
-        watch.token = token;
-        watch.want(filters(interest), trigger);
-        self.note(source);
-        self.ledger.changes += 1;
-        Ok(())
+        self.add_number(raw(source), token, interest, trigger)
     }
 
     fn modify(&mut self, source: Source<'_>, token: Token, interest: Interest, trigger: Trigger) -> io::Result<()> {
         let source = raw(source);
-        let watch = self.known(source)?;
+        let watch = self.table.known(source)?;
         watch.token = token;
         watch.want(filters(interest), trigger);
         self.note(source);
@@ -307,7 +328,7 @@ impl<K: Kernel> Poller for Kqueue<K> {
 
     fn remove(&mut self, source: Source<'_>) -> io::Result<()> {
         let source = raw(source);
-        let watch = self.known(source)?;
+        let watch = self.table.known(source)?;
         watch.known = false;
         watch.delete = watch.installed; // (f)
         watch.add = Filters::NONE;
@@ -317,7 +338,7 @@ impl<K: Kernel> Poller for Kqueue<K> {
     }
 
     fn close(&mut self, source: OwnedSource) -> io::Result<()> {
-        let watch = self.known(raw(crate::AsSource::as_source(&source)))?;
+        let watch = self.table.known(raw(crate::AsSource::as_source(&source)))?;
         // (f) Nothing is left to be deleted, and what was to be added never will be.
         *watch = Watch { noted: watch.noted, ..Watch::default() };
         self.ledger.changes += 1;
@@ -346,6 +367,18 @@ impl<K: Kernel> Poller for Kqueue<K> {
         self.ledger
     }
 }
+
+pub(crate) const CAPABILITIES: Capabilities = Capabilities {
+    edge: true,
+    oneshot: true,
+    growth: Growth::Ready,
+    resolution: Duration::from_nanos(1),
+    half_close: true,
+    errors: true,
+    regular_files: true,
+    calls: Calls { wait: &["kevent"], change: &["kevent"] },
+    ..Capabilities::least()
+};
 
 /// A set of filters.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]

@@ -9,7 +9,10 @@
 //!     is followed by one that searches from where it stopped.
 //! (e) A number that is not open is POLLNVAL, in every call, at once. It is reported once and taken out of the array,
 //!     or a caller that does not care would spin.
-//! (f) WSAPoll refuses POLLPRI and answers it with WSAEINVAL; Windows has no POLLRDHUP either.
+//! (f) WSAPoll knows urgent data as POLLRDBAND, and refuses POLLPRI. It has no POLLRDHUP: a half-close is POLLHUP, told
+//!     even to one who asked only for room, and then every wait returns at once until there is room.
+//! (g) WSAPoll does not count a socket that is not open, nor does it return early for one; the answer is in its entry
+//!     all the same. If no socket is open it fails with WSAENOTSOCK. So here we count.
 
 use std::io;
 use std::ops::Range;
@@ -46,6 +49,29 @@ impl Poll {
         Ok(Poll::default())
     }
 
+    /// As [`Poller::add`], of a source known by its number only.
+    pub(crate) fn add_number(
+        &mut self,
+        source: RawSource,
+        token: Token,
+        interest: Interest,
+        trigger: Trigger,
+    ) -> io::Result<()> {
+        if trigger != Trigger::Level {
+            return Err(lacks("poll", trigger));
+        }
+        if self.index.get(source).is_some() {
+            return Err(exists("poll"));
+        }
+        if interest.is_empty() {
+            self.index.set(source, Place::Parked); // (b)
+        } else {
+            self.watch(source, token, interest);
+        }
+        self.ledger.changes += 1;
+        Ok(())
+    }
+
     fn watch(&mut self, source: RawSource, token: Token, interest: Interest) {
         self.index.set(source, Place::At(self.entries.len()));
         self.entries.push(PollFd { fd: source as _, events: asked(interest), revents: 0 });
@@ -60,32 +86,65 @@ impl Poll {
         }
     }
 
+    /// Reports what fired.
+    // All inline, the rare half too: were the buffer's address to leave `wait`, its caller could not keep it in
+    // registers.
+    #[inline(always)]
+    fn search(&self, fired: usize, answers: &mut Polled<'_>) -> Found {
+        if self.from == 0 {
+            return self.collect(0..self.entries.len(), fired, answers);
+        }
+        // (d) From where the last search stopped, then from the beginning.
+        let from = self.from.min(self.entries.len());
+        let behind = self.collect(from..self.entries.len(), fired, answers);
+        let before = self.collect(0..from, fired - behind.count, answers);
+        let end = if before.count > 0 { before.end } else { behind.end };
+        Found { count: behind.count + before.count, end, all: behind.all | before.all }
+    }
+
+    /// What is left to do when there was not room for all, or a number was not open.
+    #[cold]
+    fn clean_up(&mut self, found: Found, fired: usize) {
+        let (from, all) = (self.from, found.count == fired);
+        self.from = if all { 0 } else { found.end }; // (d)
+        if found.all & sys::INVALID != 0 {
+            // Those that found no room are found again, and reported then.
+            let searched =
+                |at| if from < found.end { from <= at && at < found.end } else { from <= at || at < found.end };
+            self.unwatch_invalid(|at| all || searched(at));
+        }
+    }
+
     /// (e) What is not open has been reported, and is watched no more.
     #[cold]
-    fn unwatch_invalid(&mut self) {
-        let mut at = 0;
-        while let Some(entry) = self.entries.get(at) {
-            let source = entry.fd as RawSource;
-            if entry.revents & sys::INVALID == 0 {
-                at += 1;
-                continue;
+    fn unwatch_invalid(&mut self, reported: impl Fn(usize) -> bool) {
+        // From the end, so that what takes the place of another has been looked at.
+        for at in (0..self.entries.len()).rev() {
+            let entry = &self.entries[at];
+            if entry.revents & sys::INVALID != 0 && reported(at) {
+                let source = entry.fd as RawSource;
+                self.unwatch(at);
+                self.index.set(source, Place::Parked);
             }
-            self.unwatch(at);
-            self.index.set(source, Place::Parked);
         }
     }
 
     /// (c) Reports up to `most` entries of `range` that fired, as far as there is room.
-    #[inline]
+    #[inline(always)]
     fn collect(&self, range: Range<usize>, most: usize, answers: &mut Polled<'_>) -> Found {
+        let (entries, tokens) = (&self.entries[..range.end], &self.tokens[..range.end]);
         let mut found = Found { count: 0, end: range.start, all: 0 };
-        let entries = self.entries[range.clone()].iter().zip(&self.tokens[range.clone()]).enumerate();
-        let fired = entries.filter(|(_, (entry, _))| entry.revents != 0).take(most);
-        found.count = answers.fill(fired.map(|(at, (entry, token))| {
-            found.end = range.start + at + 1;
-            found.all |= entry.revents;
-            (*token, u32::from(entry.revents as u16))
-        }));
+        found.count = answers.fill(most, || {
+            while let Some(entry) = entries.get(found.end) {
+                let token = tokens[found.end];
+                found.end += 1;
+                if entry.revents != 0 {
+                    found.all |= entry.revents;
+                    return Some((token, u32::from(entry.revents as u16)));
+                }
+            }
+            None
+        });
         found
     }
 }
@@ -94,7 +153,7 @@ impl Poll {
 struct Found {
     /// How many were reported.
     count: usize,
-    /// Behind the last of them.
+    /// Where the search ended.
     end: usize,
     /// Their answers, or-ed.
     all: i16,
@@ -102,33 +161,11 @@ struct Found {
 
 impl Poller for Poll {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            growth: Growth::Registered,
-            resolution: sys::RESOLUTION,
-            half_close: RDHUP != 0,
-            errors: true,
-            priority: sys::PRIORITY != 0,
-            regular_files: cfg!(unix),
-            calls: Calls { wait: sys::CALLS, change: &[] },
-            ..Capabilities::least()
-        }
+        CAPABILITIES
     }
 
     fn add(&mut self, source: Source<'_>, token: Token, interest: Interest, trigger: Trigger) -> io::Result<()> {
-        if trigger != Trigger::Level {
-            return Err(lacks("poll", trigger));
-        }
-        let source = raw(source);
-        if self.index.get(source).is_some() {
-            return Err(exists("poll"));
-        }
-        if interest.is_empty() {
-            self.index.set(source, Place::Parked); // (b)
-        } else {
-            self.watch(source, token, interest);
-        }
-        self.ledger.changes += 1;
-        Ok(())
+        self.add_number(raw(source), token, interest, trigger)
     }
 
     fn modify(&mut self, source: Source<'_>, token: Token, interest: Interest, trigger: Trigger) -> io::Result<()> {
@@ -162,39 +199,48 @@ impl Poller for Poll {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)] // As epoll's.
     fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         let mut answers = events.polled_records();
         self.ledger.waits += 1;
-        self.ledger.wait_calls += 1;
-        let counted = sys::poll(&mut self.entries, timeout);
-        let mut left = *counted.as_ref().unwrap_or(&0);
-        if left > 0 {
-            let (from, length) = (self.from.min(self.entries.len()), self.entries.len());
-            let mut found = self.collect(from..length, left, &mut answers);
-            left -= found.count;
-            if left > 0 && from > 0 {
-                let before = self.collect(0..from, left, &mut answers);
-                left -= before.count;
-                found = Found { all: found.all | before.all, ..if before.count > 0 { before } else { found } };
+        let fired = match sys::poll(&mut self.entries, timeout) {
+            Ok(fired) if fired > 0 => fired,
+            other => {
+                self.ledger.empty += 1;
+                return other.map(drop);
             }
-            self.from = if left > 0 { found.end } else { 0 }; // (d)
-            // Only once all were reported; until then they are found, and reported, again.
-            if found.all & sys::INVALID != 0 && left == 0 {
-                self.unwatch_invalid();
-            }
+        };
+        let found = self.search(fired, &mut answers);
+        self.ledger.events += found.count as u64;
+        if (fired - found.count) | self.from > 0 || found.all & sys::INVALID != 0 {
+            self.clean_up(found, fired);
         }
-        self.ledger.events += events.len() as u64;
-        self.ledger.empty += u64::from(events.is_empty());
-        counted.map(drop)
+        Ok(())
     }
 
     fn ledger(&self) -> Ledger {
-        self.ledger
+        Ledger { wait_calls: self.ledger.waits, ..self.ledger }
     }
 }
 
-fn asked(interest: Interest) -> i16 {
+pub(crate) const CAPABILITIES: Capabilities = Capabilities {
+    growth: Growth::Registered,
+    resolution: sys::RESOLUTION,
+    half_close: RDHUP != 0,
+    errors: true,
+    priority: sys::PRIORITY != 0,
+    regular_files: cfg!(unix),
+    calls: Calls { wait: sys::CALLS, change: &[] },
+    ..Capabilities::least()
+};
+
+/// Whether any of `entries` is ready now, for a poller that wants to be sure.
+#[cfg(uring)]
+pub(crate) fn look(entries: &mut [libc::pollfd]) -> io::Result<usize> {
+    sys::poll(entries, Some(Duration::ZERO))
+}
+
+pub(crate) fn asked(interest: Interest) -> i16 {
     let mut bits = 0;
     if interest.contains(Interest::READABLE) {
         bits |= sys::READABLE | RDHUP;
@@ -251,17 +297,39 @@ mod sys {
             pub(super) const RESOLUTION: Duration = Duration::from_nanos(1);
             pub(super) const CALLS: &[&str] = &["ppoll"];
 
+            #[inline]
             pub(super) fn poll(entries: &mut [PollFd], timeout: Option<Duration>) -> io::Result<usize> {
                 let timeout = timeout.map(time::timespec);
-                let timeout = timeout.map(|t| libc::timespec { tv_sec: t.tv_sec as _, tv_nsec: t.tv_nsec as _ });
-                let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+                let mut timeout = timeout.map(|t| libc::timespec { tv_sec: t.tv_sec as _, tv_nsec: t.tv_nsec as _ });
+                let timeout = timeout.as_mut().map_or(std::ptr::null_mut(), std::ptr::from_mut);
                 // SAFETY: `entries` is a valid array of its length for the whole call, and the kernel writes only
-                // `revents` of its entries; `timeout` is null or points to a timespec alive until the call returns; a
-                // null signal mask leaves the mask alone.
-                let found = unsafe {
-                    libc::ppoll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, timeout, std::ptr::null())
-                };
+                // `revents` of its entries; `timeout` is null or points to a timespec alive until the call returns.
+                let found = unsafe { ppoll(entries.as_mut_ptr(), entries.len(), timeout) };
                 usize::try_from(found).map_err(|_| io::Error::last_os_error())
+            }
+
+            cfg_if::cfg_if! {
+                if #[cfg(linux_like)] {
+                    /// Without the C library's part, which makes a thread cancellable: 60 instructions.
+                    ///
+                    /// # Safety
+                    /// `entries` are `count` entries, `timeout` is null or a timespec; both last until the return.
+                    #[inline]
+                    unsafe fn ppoll(entries: *mut PollFd, count: usize, timeout: *mut libc::timespec) -> libc::c_long {
+                        let mask = std::ptr::null::<libc::sigset_t>();
+                        // SAFETY: the arguments are those ppoll(2) of Linux takes, and the caller vouches for the
+                        // pointers; a null mask leaves the signal mask alone, and its size is not looked at.
+                        unsafe { libc::syscall(libc::SYS_ppoll, entries, count, timeout, mask, 0_usize) }
+                    }
+                } else {
+                    /// # Safety
+                    /// `entries` are `count` entries, `timeout` is null or a timespec; both last until the return.
+                    #[inline]
+                    unsafe fn ppoll(entries: *mut PollFd, count: usize, timeout: *mut libc::timespec) -> libc::c_int {
+                        // SAFETY: the caller vouches for the pointers; a null mask leaves the signal mask alone.
+                        unsafe { libc::ppoll(entries, count as libc::nfds_t, timeout, std::ptr::null()) }
+                    }
+                }
             }
         } else {
             pub(super) const RESOLUTION: Duration = Duration::from_millis(1);
@@ -286,9 +354,9 @@ mod sys {
 
     pub(super) use WinSock::WSAPOLLFD as PollFd;
 
-    pub(super) const READABLE: i16 = WinSock::POLLRDNORM | WinSock::POLLRDBAND;
+    pub(super) const READABLE: i16 = WinSock::POLLRDNORM;
     pub(super) const WRITABLE: i16 = WinSock::POLLWRNORM;
-    pub(super) const PRIORITY: i16 = 0; // (f)
+    pub(super) const PRIORITY: i16 = WinSock::POLLRDBAND; // (f)
     pub(super) const RDHUP: i16 = 0;
     pub(super) const ERROR: i16 = WinSock::POLLERR;
     pub(super) const HANG_UP: i16 = WinSock::POLLHUP;
@@ -309,7 +377,14 @@ mod sys {
         }
         // SAFETY: `entries` is a valid array of its length for the whole call, and Winsock writes only `revents`.
         let found = unsafe { WinSock::WSAPoll(entries.as_mut_ptr(), entries.len() as u32, time::millis(timeout)) };
-        // SAFETY: reads the calling thread's last Winsock error; it has no precondition.
-        usize::try_from(found).map_err(|_| io::Error::from_raw_os_error(unsafe { WinSock::WSAGetLastError() }))
+        if found < 0 {
+            // SAFETY: reads the calling thread's last Winsock error; it has no precondition.
+            let error = unsafe { WinSock::WSAGetLastError() };
+            let told = error == WinSock::WSAENOTSOCK && entries.iter().any(|entry| entry.revents & INVALID != 0);
+            if !told {
+                return Err(io::Error::from_raw_os_error(error));
+            }
+        }
+        Ok(entries.iter().filter(|entry| entry.revents != 0).count()) // (g)
     }
 }

@@ -11,10 +11,10 @@ use crate::source::{OwnedSource, Source};
 
 /// A readiness mechanism: which of these sources can be read or written without blocking?
 ///
-/// A poller belongs to the thread that waits. It takes `&mut self`, holds no lock, writes no log, reads no clock and
-/// in steady state allocates nothing. There is no constructor here: a factory opens the poller on the thread that
-/// will wait (see [`Registry`](crate::Registry)). To wake a waiting poller from elsewhere, register a
-/// [`WakeSource`](crate::WakeSource) like any other source.
+/// A poller belongs to the thread that waits. It takes `&mut self`, holds no lock, writes no log, reads no clock
+/// (`uring` does, in a wait with a timeout) and in steady state allocates nothing. There is no constructor here: a
+/// factory opens the poller on the thread that will wait (see [`Registry`](crate::Registry)). To wake a waiting poller
+/// from elsewhere, register a [`WakeSource`](crate::WakeSource) like any other source.
 ///
 /// ```
 /// use pollmark_backends::{AsSource, Events, Interest, Poller, Registry, Token, Trigger};
@@ -63,19 +63,22 @@ use crate::source::{OwnedSource, Source};
 ///
 /// What differs between mechanisms, and is told by [`Capabilities`] or normalised away:
 ///
-/// | topic | select | poll | epoll | kqueue | `polling` |
-/// |---|---|---|---|---|---|
-/// | triggers | level | level | level, edge, oneshot | level, edge (EV_CLEAR), oneshot | level, edge and oneshot where the platform's mechanism has them |
-/// | cost of a wait, N watched | O(highest number) | O(N) | O(ready) | O(ready) | the platform's |
-/// | finest timeout | 1 µs | 1 ns with ppoll(2), else 1 ms | 1 ms | 1 ns | the platform's |
-/// | peer's half-close | looks like data | POLLRDHUP on Linux, FreeBSD | EPOLLRDHUP | EV_EOF | looks like data |
-/// | urgent data | except set | POLLPRI | EPOLLPRI | not reported | the platform's |
-/// | pending error | looks like data and room | POLLERR | EPOLLERR | EV_EOF with an errno | the platform's |
-/// | regular file | always ready | always ready | `Unsupported` | until its end | the platform's |
-/// | closed behind its back | an error event, from EBADF | an error event, from POLLNVAL | silence | silence | the platform's |
-/// | changes | no call | no call | one call each | ride with the next wait | one call each, and on Linux five for a wait |
+/// | topic | select | poll | epoll | kqueue | uring | `polling` |
+/// |---|---|---|---|---|---|---|
+/// | triggers | level | level | level, edge, oneshot | level, edge (EV_CLEAR), oneshot | level, edge, oneshot | level, edge and oneshot where the platform's mechanism has them |
+/// | cost of a wait, N watched | O(highest number) | O(N) | O(ready) | O(ready) | O(ready) | the platform's |
+/// | finest timeout | 1 µs, on Windows 1 ms | 1 ns with ppoll(2), else 1 ms | 1 ms | 1 ns | 1 ns | the platform's |
+/// | peer's half-close | looks like data | POLLRDHUP on Linux, FreeBSD; POLLHUP on Windows | EPOLLRDHUP | EV_EOF | POLLRDHUP | looks like data |
+/// | urgent data | except set | POLLPRI, on Windows POLLRDBAND | EPOLLPRI | not reported | POLLPRI | the platform's |
+/// | pending error | looks like data and room | POLLERR | EPOLLERR | EV_EOF with an errno | POLLERR | the platform's |
+/// | regular file | always ready | always ready | `Unsupported` | until its end | always ready | the platform's |
+/// | closed behind its back | an error event, from EBADF | an error event, from POLLNVAL; on Windows not before the wait ends | silence | silence | an error event, or silence | the platform's |
+/// | waited for by several threads | all are woken | all are woken | all, or with EPOLLEXCLUSIVE one at least | all are woken | all, or with EPOLLEXCLUSIVE one at least | all are woken |
+/// | changes | no call | no call | one call each | ride with the next wait | ride with the next wait; one call to remove what is polled | one call each, and on Linux five for a wait |
 ///
-/// On Windows a source is a socket; select(2)'s sets are limited by count instead of by number, and poll(2) is WSAPoll.
+/// On Windows a source is a socket, and poll(2) is WSAPoll. select(2)'s sets are there lists instead of bitmaps, so
+/// that `FD_SETSIZE`, 64, limits their count and not a number; like everywhere it limits only the C type and not these
+/// sets.
 pub trait Poller {
     /// What this instance can do on this kernel. Constant for the life of the poller.
     fn capabilities(&self) -> Capabilities;
@@ -87,6 +90,22 @@ pub trait Poller {
     /// this kind of source, or this number, at all. Anything else is the kernel's, untouched; where changes are batched
     /// it arrives as an `error` event on `token`.
     fn add(&mut self, source: Source<'_>, token: Token, interest: Interest, trigger: Trigger) -> io::Result<()>;
+
+    /// Starts watching `source`, level-triggered, beside other pollers that watch it in the same way: what makes it
+    /// ready while they wait is reported by at least one of them, and not by all. For a listener that several threads
+    /// share.
+    ///
+    /// It is the one that accepts who sees to it that nobody else has to: an event that a poller was given, and its
+    /// caller did not act on, may be given to no other. [`modify`](Poller::modify) makes the registration an ordinary
+    /// one.
+    ///
+    /// # Errors
+    /// `Unsupported` if the mechanism lacks the [ability](Capabilities::exclusive), or `interest` is anything but
+    /// readable or writable. Otherwise as [`add`](Poller::add).
+    fn add_exclusive(&mut self, source: Source<'_>, token: Token, interest: Interest) -> io::Result<()> {
+        let _ = (source, token, interest);
+        Err(not_exclusively("this mechanism"))
+    }
 
     /// Replaces interest, token and trigger of `source`; rearms it after a oneshot event.
     ///
@@ -103,6 +122,9 @@ pub trait Poller {
     fn remove(&mut self, source: Source<'_>) -> io::Result<()>;
 
     /// Takes `source` out and closes it, by the fewest calls that are safe for this mechanism.
+    ///
+    /// For epoll(7) that is close(2) alone, which silences a source only if nobody else holds the same open file: what
+    /// was duplicated, or inherited by a child, is to be [removed](Poller::remove) first.
     ///
     /// # Errors
     /// `NotFound` where the mechanism keeps a table and the source is not in it. The source is closed all the same.
@@ -134,6 +156,10 @@ impl<P: Poller + ?Sized> Poller for Box<P> {
         (**self).add(source, token, interest, trigger)
     }
 
+    fn add_exclusive(&mut self, source: Source<'_>, token: Token, interest: Interest) -> io::Result<()> {
+        (**self).add_exclusive(source, token, interest)
+    }
+
     fn modify(&mut self, source: Source<'_>, token: Token, interest: Interest, trigger: Trigger) -> io::Result<()> {
         (**self).modify(source, token, interest, trigger)
     }
@@ -163,6 +189,8 @@ pub struct Capabilities {
     pub edge: bool,
     /// [`Trigger::Oneshot`] is offered.
     pub oneshot: bool,
+    /// [`Poller::add_exclusive`] is offered.
+    pub exclusive: bool,
     /// How the cost of a wait grows.
     pub growth: Growth,
     /// The finest timeout; finer ones are rounded up to it.
@@ -199,6 +227,7 @@ impl Capabilities {
         Capabilities {
             edge: false,
             oneshot: false,
+            exclusive: false,
             growth: Growth::Registered,
             resolution: Duration::from_millis(1),
             numbers_below: None,
@@ -263,6 +292,7 @@ impl fmt::Display for Growth {
 ///
 /// Ledgers subtract, so that an interval can be charged: `after - before`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[non_exhaustive]
 pub struct Ledger {
     /// Calls of `wait`, interrupted ones included.
@@ -277,6 +307,9 @@ pub struct Ledger {
     pub wait_calls: u64,
     /// System calls made for changes. The close(2) of [`Poller::close`] is the caller's to count.
     pub change_calls: u64,
+    /// Times that all sources were moved to another mechanism: by `adaptive`, and by no other. The calls of it are
+    /// among `change_calls`, with the close(2) of the mechanism left behind.
+    pub migrations: u64,
     /// The calls happen inside a crate where they cannot be seen, and are a formula: see the poller's header.
     pub derived: bool,
 }
@@ -299,6 +332,7 @@ impl Sub for Ledger {
             empty: self.empty - before.empty,
             wait_calls: self.wait_calls - before.wait_calls,
             change_calls: self.change_calls - before.change_calls,
+            migrations: self.migrations - before.migrations,
             derived: self.derived,
         }
     }
@@ -315,6 +349,7 @@ impl Add for Ledger {
             empty: self.empty + other.empty,
             wait_calls: self.wait_calls + other.wait_calls,
             change_calls: self.change_calls + other.change_calls,
+            migrations: self.migrations + other.migrations,
             derived: self.derived || other.derived,
         }
     }
@@ -326,6 +361,22 @@ pub(crate) fn lacks(mechanism: &str, trigger: Trigger) -> io::Error {
         io::ErrorKind::Unsupported,
         format!("{mechanism} has no {trigger} trigger: ask its capabilities before adding"),
     )
+}
+
+/// The refusal of a source to be shared with other pollers, in one wording.
+pub(crate) fn not_exclusively(mechanism: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        format!(
+            "{mechanism} cannot watch a source for this exclusively: ask its capabilities, and only to read or write"
+        ),
+    )
+}
+
+/// Whether [`Poller::add_exclusive`] takes such an interest.
+#[cfg(linux_like)]
+pub(crate) fn is_exclusive(interest: Interest) -> bool {
+    !interest.is_empty() && !interest.contains(Interest::PRIORITY)
 }
 
 /// The refusal of a source already in a table of ours.

@@ -30,17 +30,26 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// The mechanisms pollmark brings, available here or not, the preferred first.
+    /// The mechanisms pollmark brings, available here or not, the preferred first; then the [variants](Entry::base).
     pub fn builtin() -> Registry {
         use Builtin::*;
         let everywhere = &System::ALL;
+        let linux = &[System::Linux];
+        let two_ways = &[System::Linux, System::Bsd];
         Registry {
             entries: vec![
-                Entry::builtin("epoll", "a list kept by the kernel", Epoll, &[System::Linux]),
+                Entry::builtin("epoll", "a list kept by the kernel", Epoll, linux),
                 Entry::builtin("kqueue", "a queue of filters", Kqueue, &[System::Bsd]),
+                Entry::builtin("uring", "polls in a ring shared with the kernel", Uring, linux),
                 Entry::builtin("poll", "an array of descriptors, scanned on every call", Poll, everywhere),
                 Entry::builtin("select", "three sets of numbers, copied on every call", Select, everywhere),
                 Entry::builtin("polling", "the `polling` crate: the platform's own, portable", Polling, everywhere),
+                Entry::builtin("epoll-busy", BUSY, EpollBusy, linux).variant_of("epoll"),
+                Entry::builtin("epoll-ring", "epoll, waited for by an operation of io_uring", EpollRing, linux)
+                    .variant_of("epoll"),
+                Entry::builtin("uring-sqpoll", SQPOLL, UringSqpoll, linux).variant_of("uring"),
+                Entry::builtin("adaptive", "poll while that is cheaper, else epoll or kqueue", Adaptive, two_ways)
+                    .variant_of("poll"),
             ],
         }
     }
@@ -68,6 +77,7 @@ impl Registry {
             name: name.into(),
             summary: "registered by this program",
             systems: &[],
+            base: None,
             kind: Kind::Custom(Arc::new(open)),
         });
         self
@@ -94,7 +104,8 @@ impl Registry {
         })
     }
 
-    /// The default: what `POLLMARK_BACKEND` names, else the first entry available here.
+    /// The default: what `POLLMARK_BACKEND` names, else the first entry available here that is
+    /// no variant.
     ///
     /// # Errors
     /// `InvalidInput` if the variable names no entry; `Unsupported` if that entry, or every entry, is unavailable.
@@ -107,12 +118,18 @@ impl Registry {
                 entry.probe().map_err(|why| io::Error::new(io::ErrorKind::Unsupported, format!("{name}: {why}")))?;
                 Ok(entry)
             }
-            Err(_) => self.entries.iter().find(|entry| entry.probe().is_ok()).ok_or_else(|| {
-                io::Error::new(io::ErrorKind::Unsupported, "no readiness mechanism is available on this host")
-            }),
+            Err(_) => {
+                self.entries.iter().find(|entry| entry.base.is_none() && entry.probe().is_ok()).ok_or_else(|| {
+                    io::Error::new(io::ErrorKind::Unsupported, "no readiness mechanism is available on this host")
+                })
+            }
         }
     }
 }
+
+const BUSY: &str = "epoll that asks the network's device before it sleeps; on loopback there is none";
+const SQPOLL: &str =
+    "uring with a thread of the kernel that takes submissions, on a processor of its own if there is one";
 
 impl Default for Registry {
     fn default() -> Registry {
@@ -126,6 +143,7 @@ pub struct Entry {
     name: Cow<'static, str>,
     summary: &'static str,
     systems: &'static [System],
+    base: Option<&'static str>,
     kind: Kind,
 }
 
@@ -134,7 +152,7 @@ type Open = dyn Fn() -> io::Result<Box<dyn Poller>> + Send + Sync;
 #[derive(Clone)]
 enum Kind {
     Builtin(Builtin),
-    Absent,
+    Absent(Builtin),
     Custom(Arc<Open>),
 }
 
@@ -143,16 +161,25 @@ enum Builtin {
     Select,
     Poll,
     Epoll,
+    EpollBusy,
+    EpollRing,
     Kqueue,
+    Uring,
+    UringSqpoll,
     Polling,
+    Adaptive,
 }
 
 impl Entry {
     fn builtin(name: &'static str, summary: &'static str, which: Builtin, systems: &'static [System]) -> Entry {
         // What is on all of the systems named here is expected on those that are not.
         let here = System::HERE.map_or(systems == System::ALL, |here| systems.contains(&here));
-        let kind = if here { Kind::Builtin(which) } else { Kind::Absent };
-        Entry { name: Cow::Borrowed(name), summary, systems, kind }
+        let kind = if here { Kind::Builtin(which) } else { Kind::Absent(which) };
+        Entry { name: Cow::Borrowed(name), summary, systems, base: None, kind }
+    }
+
+    fn variant_of(self, base: &'static str) -> Entry {
+        Entry { base: Some(base), ..self }
     }
 
     /// The name it is chosen by.
@@ -170,23 +197,45 @@ impl Entry {
         self.systems
     }
 
+    /// The entry that this one is a variant of: the same mechanism with something that newer kernels have, or with a
+    /// way to another, to be measured beside it when asked for by name. Nobody's default.
+    ///
+    /// ```
+    /// # use pollmark_backends::Registry;
+    /// let registry = Registry::builtin();
+    /// assert_eq!(registry.get("epoll-busy")?.base(), Some("epoll"));
+    /// assert_eq!(registry.get("epoll")?.base(), None);
+    /// # Ok::<(), pollmark_backends::UnknownBackend>(())
+    /// ```
+    pub fn base(&self) -> Option<&'static str> {
+        self.base
+    }
+
     /// Where it is at home, for whoever is elsewhere.
-    fn absence(&self) -> String {
+    fn absence(&self, which: Builtin) -> String {
+        if matches!(which, Builtin::Adaptive) {
+            return "not on this system: only one mechanism here, and it moves between two".to_owned();
+        }
         let homes = self.systems.iter().map(System::to_string).collect::<Vec<_>>();
         format!("not on this system: it is a mechanism of {}", homes.join(" and "))
     }
 
-    /// Opens the poller once and closes it again: what it can do here, or why it cannot be had.
+    /// Opens the poller once and closes it again, on a thread of its own: what it can do here, or why it cannot be had.
     ///
     /// # Errors
     /// [`Unavailable`], with the reason.
     pub fn probe(&self) -> Result<Capabilities, Unavailable> {
+        let open = || match self.open() {
+            Ok(poller) => Ok(poller.capabilities()),
+            Err(error) => Err(Unavailable(format!("cannot be opened here: {error}"))),
+        };
         match &self.kind {
-            Kind::Absent => Err(Unavailable(self.absence())),
-            _ => match self.open() {
-                Ok(poller) => Ok(poller.capabilities()),
-                Err(error) => Err(Unavailable(format!("cannot be opened here: {error}"))),
-            },
+            Kind::Absent(which) => Err(Unavailable(self.absence(*which))),
+            // Not on the caller's: when a ring of io_uring is gone, the kernel interrupts the thread that had it.
+            _ => std::thread::scope(|scope| match scope.spawn(open).join() {
+                Ok(probed) => probed,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }),
         }
     }
 
@@ -205,8 +254,8 @@ impl Entry {
     pub fn visit<V: Visitor>(&self, visitor: V) -> io::Result<V::Output> {
         let builtin = match &self.kind {
             Kind::Builtin(builtin) => *builtin,
-            Kind::Absent => {
-                let why = format!("{} is {}", self.name, self.absence());
+            Kind::Absent(which) => {
+                let why = format!("{} is {}", self.name, self.absence(*which));
                 return Err(io::Error::new(io::ErrorKind::Unsupported, why));
             }
             Kind::Custom(open) => {
@@ -220,8 +269,23 @@ impl Entry {
             Builtin::Polling => visitor.visit(crate::polling::Polling::open),
             #[cfg(linux_like)]
             Builtin::Epoll => visitor.visit(crate::epoll::Epoll::open),
+            #[cfg(linux_like)]
+            Builtin::EpollBusy => visitor.visit(|| crate::epoll::Epoll::busy(&crate::epoll::BusyPoll::default())),
+            #[cfg(any(linux_like, kqueue_like))]
+            Builtin::Adaptive => visitor.visit(crate::adaptive::Adaptive::open),
             #[cfg(kqueue_like)]
             Builtin::Kqueue => visitor.visit(crate::kqueue::Kqueue::open),
+            #[cfg(uring)]
+            Builtin::Uring => visitor.visit(crate::uring::Uring::open),
+            #[cfg(uring)]
+            Builtin::UringSqpoll => visitor.visit(crate::uring::Uring::sqpoll),
+            #[cfg(uring)]
+            Builtin::EpollRing => visitor.visit(crate::uring::EpollRing::open),
+            #[cfg(all(linux_like, not(uring)))]
+            Builtin::Uring | Builtin::UringSqpoll | Builtin::EpollRing => {
+                let why = "built without the feature `io-uring`, or for a processor that the crate does not know";
+                return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+            }
             #[allow(unreachable_patterns, reason = "everything may be here")]
             _ => unreachable!("entered as absent above"),
         })
@@ -343,8 +407,22 @@ mod tests {
     }
 
     #[test]
+    fn a_variant_has_its_own_name_or_is_named_after_its_base_and_not_like_a_trigger() {
+        let registry = Registry::builtin();
+        for (entry, base) in registry.entries().filter_map(|entry| Some((entry, entry.base()?))) {
+            assert_eq!(registry.get(base).expect("registered").base(), None);
+            let Some((first, what)) = entry.name().split_once('-') else { continue };
+            assert_eq!(first, base);
+            assert!(
+                !what.contains('-') && crate::Trigger::ALL.iter().all(|trigger| trigger.to_string() != what),
+                "{what}"
+            );
+        }
+    }
+
+    #[test]
     fn a_mechanism_of_another_system_says_so() {
-        for entry in Registry::builtin().entries().filter(|entry| matches!(entry.kind, Kind::Absent)) {
+        for entry in Registry::builtin().entries().filter(|entry| matches!(entry.kind, Kind::Absent(_))) {
             let why = entry.probe().expect_err("absent").to_string();
             assert!(why.contains("not on this system"), "{why}");
             assert_eq!(entry.open().err().expect("absent").kind(), io::ErrorKind::Unsupported);

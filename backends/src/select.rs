@@ -15,6 +15,8 @@
 //! (f) On Windows a set is a count and an array of sockets. `FD_SETSIZE`, 64, is again only the size of a C type. Three
 //!     empty sets are invalid there, and a failed connect is told by the except set alone, so whoever asks to write is
 //!     in that too. Urgent data on a socket whose buffer is full then looks like an error.
+//! (g) There, too, the timeout's microseconds are only its unit: what counts is the tick of the system's clock, a
+//!     millisecond at the best. So timeouts are rounded up to whole milliseconds, as with that system's other calls.
 
 use std::io;
 use std::time::Duration;
@@ -122,7 +124,7 @@ impl Poller for Select {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             growth: sys::GROWTH,
-            resolution: Duration::from_micros(1),
+            resolution: sys::RESOLUTION,
             priority: true,
             regular_files: cfg!(unix),
             calls: Calls { wait: sys::CALLS, change: &[] },
@@ -250,6 +252,7 @@ mod sys {
     use rustix::event::{FdSetElement, FdSetIter, fd_set_bound, fd_set_insert, fd_set_num_elements, fd_set_remove};
 
     pub(super) const GROWTH: Growth = Growth::HighestNumber;
+    pub(super) const RESOLUTION: Duration = Duration::from_micros(1);
     pub(super) const CALLS: &[&str] = &["select", "pselect6", "fcntl"];
     const BITS: usize = 8 * size_of::<FdSetElement>();
 
@@ -334,6 +337,7 @@ mod sys {
     use windows_sys::Win32::Networking::WinSock;
 
     pub(super) const GROWTH: Growth = Growth::Registered;
+    pub(super) const RESOLUTION: Duration = Duration::from_millis(1); // (g)
     pub(super) const CALLS: &[&str] = &["select", "getsockopt"];
 
     /// (f) Arrays laid out as Winsock's `fd_set` of any length: a count, which is 32 bits and padded, then sockets.
@@ -382,7 +386,7 @@ mod sys {
                 return Ok(0);
             }
             let timeout = timeout
-                .map(time::micros)
+                .map(time::whole_millis) // (g)
                 .map(|timeout| WinSock::TIMEVAL { tv_sec: timeout.tv_sec as i32, tv_usec: timeout.tv_nsec / 1_000 });
             let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
             let [read, write, except] = self.answer.each_mut().map(|set| match set.is_empty() {

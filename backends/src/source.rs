@@ -25,7 +25,18 @@ cfg_if::cfg_if! {
             }
         }
 
-        pub(crate) fn raw(source: Source<'_>) -> RawSource {
+        /// The number of a source, by which a poller of one's own may know it. It is another source's once this one is
+        /// closed.
+        ///
+        /// ```
+        /// use pollmark_backends::{AsSource, raw};
+        /// # fn main() -> std::io::Result<()> {
+        /// let [one, other] = [std::net::UdpSocket::bind("127.0.0.1:0")?, std::net::UdpSocket::bind("127.0.0.1:0")?];
+        /// assert_ne!(raw(one.as_source()), raw(other.as_source()));
+        /// # Ok(())
+        /// # }
+        /// ```
+        pub fn raw(source: Source<'_>) -> RawSource {
             source.as_raw_fd()
         }
     } else if #[cfg(windows)] {
@@ -52,10 +63,28 @@ cfg_if::cfg_if! {
             }
         }
 
-        pub(crate) fn raw(source: Source<'_>) -> RawSource {
+        /// The number of a source, by which a poller of one's own may know it.
+        pub fn raw(source: Source<'_>) -> RawSource {
             source.as_raw_socket()
         }
     } else {
         compile_error!("pollmark knows the sockets of Unix and of Windows; this target has neither");
+    }
+}
+
+/// Ends the calls of other threads that sleep on `source`, after it was shut down: in recv(2), in send(2), or both. On
+/// Unix the shutdown has ended them already, and this does nothing; on Windows it leaves them asleep, and this ends
+/// those of both directions, whichever was shut down.
+///
+/// The calls fail: with an error of the system's that means they were cancelled, or that the socket is shut down.
+pub fn end_blocked_calls(source: Source<'_>) {
+    #[cfg(unix)]
+    let _ = source;
+    #[cfg(windows)]
+    {
+        // SAFETY: the socket is open, for it is borrowed; null means every call under way. Those that own their memory
+        // are awaiting this: a blocking call returns to its caller only when the system is done with its buffer.
+        // Failure means that there was none.
+        let _ = unsafe { windows_sys::Win32::System::IO::CancelIoEx(raw(source) as _, std::ptr::null()) };
     }
 }

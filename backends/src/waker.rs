@@ -46,14 +46,37 @@ struct Shared {
 pub struct Waker(Arc<Shared>);
 
 impl Waker {
-    /// Makes the source readable, now or, if nobody waits, for the next wait. Many wakes may become one.
+    /// Makes the source readable, now or, if nobody waits, for the next wait. Many wakes may become one. Where the
+    /// system has no memory for it, which eventfd(2) does not need and a socket does, this wake is lost, and the next
+    /// is not.
     ///
     /// Whatever the waiter is to find must be in place before the call.
     pub fn wake(&self) {
-        if !self.0.pending.swap(true, Ordering::AcqRel) {
-            // Cannot fail in a way that matters: a full pipe is already readable, a closed one has no waiter.
-            sys::signal(&self.0.writer);
+        self.wake_and_count();
+    }
+
+    /// The same, and says how many system calls it took: none if a wake was pending already.
+    pub fn wake_and_count(&self) -> u64 {
+        if self.0.pending.swap(true, Ordering::AcqRel) {
+            return 0;
         }
+        let mut calls = 1;
+        loop {
+            match sys::signal(&self.0.writer) {
+                Ok(()) => break,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => calls += 1,
+                    // It is full, so readable already.
+                    io::ErrorKind::WouldBlock => break,
+                    // For want of memory, perhaps. Nothing is pending, so the next wake tries again.
+                    _ => {
+                        self.0.pending.store(false, Ordering::Release);
+                        break;
+                    }
+                },
+            }
+        }
+        calls
     }
 }
 
@@ -99,8 +122,9 @@ cfg_if::cfg_if! {
                 writer.as_fd()
             }
 
-            pub(super) fn signal(writer: &Writer) {
-                let _ = rustix::io::write(writer, &1u64.to_ne_bytes());
+            pub(super) fn signal(writer: &Writer) -> io::Result<()> {
+                rustix::io::write(writer, &1u64.to_ne_bytes())?;
+                Ok(())
             }
 
             pub(super) fn drain(writer: &Writer, _: &Reader) {
@@ -151,8 +175,8 @@ cfg_if::cfg_if! {
                 reader.as_source()
             }
 
-            pub(super) fn signal(mut writer: &Writer) {
-                let _ = writer.write(&[1]);
+            pub(super) fn signal(mut writer: &Writer) -> io::Result<()> {
+                writer.write(&[1]).map(drop)
             }
 
             pub(super) fn drain(_: &Writer, mut reader: &Reader) {
@@ -160,5 +184,37 @@ cfg_if::cfg_if! {
                 while matches!(reader.read(&mut buffer), Ok(n) if n == buffer.len()) {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A writer of which every write fails.
+    fn broken() -> sys::Writer {
+        cfg_if::cfg_if! {
+            if #[cfg(linux_like)] {
+                std::fs::File::open("/dev/null").expect("it is everywhere").into()
+            } else {
+                let (writer, _) = sys::pair().expect("a pair");
+                writer.shutdown(std::net::Shutdown::Write).expect("connected");
+                writer
+            }
+        }
+    }
+
+    #[test]
+    fn a_wake_that_fails_does_not_silence_the_next() {
+        let waker = Waker(Arc::new(Shared { pending: AtomicBool::new(false), writer: broken() }));
+        assert_eq!((waker.wake_and_count(), waker.wake_and_count()), (1, 1));
+    }
+
+    #[test]
+    fn a_wake_that_is_pending_is_not_repeated_before_the_source_is_quiet() {
+        let (waker, source) = waker().expect("descriptors");
+        assert_eq!((waker.wake_and_count(), waker.wake_and_count()), (1, 0));
+        source.drain();
+        assert_eq!(waker.wake_and_count(), 1);
     }
 }

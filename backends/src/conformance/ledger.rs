@@ -10,7 +10,7 @@ use crate::poller::{Ledger, Poller};
 use crate::source::{AsSource, OwnedSource};
 
 cases! {
-    13: the_ledger_counts_waits_changes_and_events;
+    13: the_ledger_counts_waits_changes_and_events, a_wait_that_sleeps_makes_few_calls;
 }
 
 fn the_ledger_counts_waits_changes_and_events<P: Poller>(subject: &mut Subject<P>) -> Verdict {
@@ -43,5 +43,19 @@ fn the_ledger_counts_waits_changes_and_events<P: Poller>(subject: &mut Subject<P
     }
     let sum = before + (whole - before);
     assert_eq!(sum, whole, "ledgers subtract and add up again");
+    Ok(())
+}
+
+fn a_wait_that_sleeps_makes_few_calls<P: Poller>(subject: &mut Subject<P>) -> Verdict {
+    let (near, _far) = pair();
+    subject.add(&near, Token::new(1, 1), Interest::READABLE);
+    subject.wait(Duration::ZERO);
+    // More than once: on a busy machine, who asks again and again may get to ask a few times only.
+    for _ in 0..5 {
+        let before = subject.poller.ledger();
+        assert!(subject.wait(Duration::from_millis(40)).is_empty());
+        let slept = subject.poller.ledger() - before;
+        assert!(slept.calls() <= 8, "it asks again and again: {slept:?}");
+    }
     Ok(())
 }

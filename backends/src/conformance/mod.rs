@@ -44,32 +44,41 @@
 //! |---|---|
 //! | `readiness.rs` | what is reported, and when: 1, 5 |
 //! | `triggers.rs` | level, edge, oneshot: 2 |
+//! | `exclusive.rs` | sources that several pollers share: 2, 3, 4 |
 //! | `registration.rs` | add, modify, remove, their errors, and numbers used again: 3, 4, 8 |
 //! | `timing.rs` | timeouts and wakes: 6, 11 |
 //! | `capacity.rs` | small buffers, many sources: 7, 9 |
 //! | `ledger.rs` | what a poller says of itself: 13 |
 //! | `unix_only.rs` | pipes, files, numbers, signals: 1, 4, 5, 9, 10, 12 |
-//! | `walk.rs` | random operations beside poll(2): 12 |
+//! | `differential/` | random scripts beside poll(2), for line 12 and for themselves |
+//!
+//! For whoever writes a program over a poller there is the opposite: [`Faulty`] puts any poller through what a kernel
+//! may do, by the plan and with the account in [`fault`].
 
 mod capacity;
+mod dice;
+#[cfg(unix)]
+pub mod differential;
+mod exclusive;
+pub mod fault;
+mod faulty;
 mod ledger;
 mod readiness;
 mod registration;
 mod subject;
-mod system;
+pub(crate) mod system;
 mod timing;
 mod triggers;
 mod unix_only;
-#[cfg(unix)]
-mod walk;
 
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::poller::Poller;
-use crate::registry::{Entry, Visitor};
+use crate::registry::{Entry, Registry, Visitor};
 
+pub use faulty::Faulty;
 use subject::Subject;
 
 /// Runs every case on pollers that `open` makes, a fresh one for each case.
@@ -81,6 +90,7 @@ pub fn run<P: Poller>(name: &str, open: impl Fn() -> io::Result<P>) -> Report {
 pub fn run_where<P: Poller>(name: &str, open: impl Fn() -> io::Result<P>, wanted: impl Fn(&str) -> bool) -> Report {
     let mut cases = readiness::cases::<P>();
     cases.extend(triggers::cases());
+    cases.extend(exclusive::cases());
     cases.extend(registration::cases());
     cases.extend(timing::cases());
     cases.extend(capacity::cases());
@@ -90,7 +100,7 @@ pub fn run_where<P: Poller>(name: &str, open: impl Fn() -> io::Result<P>, wanted
 
     system::raise_descriptor_limit();
     let cases = cases.into_iter().filter(|case| wanted(case.name));
-    let results = cases.map(|case| CaseResult { name: case.name, line: case.line, outcome: judge(&open, &case) });
+    let results = cases.map(|case| CaseResult { name: case.name, line: case.line, outcome: judge(name, &open, &case) });
     Report { name: name.to_owned(), results: results.collect() }
 }
 
@@ -114,6 +124,29 @@ pub fn run_entry(entry: &Entry) -> io::Result<Report> {
     }
 
     entry.visit(Run(entry.name()))
+}
+
+/// `registry` and, on Linux, `kqueue (model)`: kqueue.rs, which is for macOS and the BSDs, over a model of their
+/// kernel.
+///
+/// The model does to real sockets and pipes what kqueue(2) was seen and is documented to do, so that the poller can be
+/// tested by whoever has no such system. It is not to be measured: what it costs says nothing about kqueue(2). Nor is a
+/// run on it a run of kqueue(2); for that, take the suite to a BSD.
+///
+/// ```
+/// use pollmark_backends::{Registry, conformance};
+/// let registry = conformance::with_models(Registry::builtin());
+/// assert_eq!(registry.get("kqueue (model)").is_ok(), cfg!(target_os = "linux"));
+/// ```
+#[must_use]
+pub fn with_models(registry: Registry) -> Registry {
+    cfg_if::cfg_if! {
+        if #[cfg(linux_like)] {
+            registry.with("kqueue (model)", || Ok(Box::new(crate::kqueue::Kqueue::open()?) as Box<dyn Poller>))
+        } else {
+            registry
+        }
+    }
 }
 
 /// A line of the contract made into a test.
@@ -144,9 +177,9 @@ macro_rules! cases {
 }
 use cases;
 
-fn judge<P: Poller>(open: &dyn Fn() -> io::Result<P>, case: &Case<P>) -> Outcome {
+fn judge<P: Poller>(name: &str, open: &dyn Fn() -> io::Result<P>, case: &Case<P>) -> Outcome {
     // Whatever a panic leaves half done belongs to this case alone and is dropped with it.
-    let judged = catch_unwind(AssertUnwindSafe(|| (case.body)(&mut Subject::open(open))));
+    let judged = catch_unwind(AssertUnwindSafe(|| (case.body)(&mut Subject::open(name, open))));
     match judged {
         Ok(Ok(())) => Outcome::Passed,
         Ok(Err(Skip(reason))) => Outcome::Skipped(reason),

@@ -173,7 +173,13 @@ fn a_reset_wakes_every_armed_direction<P: Poller>(subject: &mut Subject<P>) -> V
     drop(far);
     let told = if subject.capabilities.errors { Error } else { Readable };
     subject.expect(&[(A, Readable), (A, Writable), (A, told)]);
-    let error = near.read(&mut [0; 8]).expect_err("a reset connection has nothing to read");
+    let read = near.read(&mut [0; 8]);
+    if let (Some(version), Ok(0)) = (crate::wine(), &read) {
+        return skip(format!(
+            "was told as it should be; then read under wine {version} says 0 and not ConnectionReset"
+        ));
+    }
+    let error = read.expect_err("a reset connection has nothing to read");
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     Ok(())
 }

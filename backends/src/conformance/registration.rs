@@ -1,6 +1,7 @@
 //! Adding, modifying, removing, closing: what each means, what it refuses, and numbers that are used again.
 
 use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use super::subject::{Fact::*, PATIENCE, Subject, fill, pair, swallow};
@@ -220,17 +221,35 @@ fn a_missing_trigger_is_unsupported<P: Poller>(subject: &mut Subject<P>) -> Verd
 }
 
 fn close_closes_and_forgets<P: Poller>(subject: &mut Subject<P>) -> Verdict {
+    let triggers: Vec<_> = Trigger::ALL.into_iter().filter(|trigger| subject.capabilities.supports(*trigger)).collect();
     for interest in [Interest::READABLE | Interest::WRITABLE, Interest::READABLE, Interest::EMPTY] {
-        let (near, mut far) = pair();
-        subject.add(&near, A, interest);
-        subject.wait(Duration::ZERO);
-        subject.poller.close(OwnedSource::from(near)).expect("the source is known");
-        subject.expect_silence();
-        far.set_nonblocking(false).expect("a socket can block");
-        far.set_read_timeout(Some(PATIENCE)).expect("a socket can have a timeout");
-        assert_eq!(far.read(&mut [0; 8]).expect("the peer was closed at once"), 0);
+        for (trigger, just_woken) in triggers.iter().flat_map(|trigger| [(*trigger, false), (*trigger, true)]) {
+            let (near, mut far) = pair();
+            subject.add_as(&near, A, interest, trigger);
+            subject.wait(Duration::ZERO);
+            if just_woken {
+                far.shutdown(Shutdown::Write).expect("it is connected");
+            }
+            subject.poller.close(OwnedSource::from(near)).expect("the source is known");
+            far.set_nonblocking(false).expect("a socket can block");
+            far.set_read_timeout(Some(PATIENCE)).expect("a socket can have a timeout");
+            // Closed by now, and not only when the poller waits again.
+            let end = read_once(&mut far).expect("the peer was closed at once");
+            assert_eq!(end, 0, "{interest:?}, {trigger}, just woken: {just_woken}");
+            subject.expect_silence();
+        }
     }
     Ok(())
+}
+
+/// A poller that was dropped a moment ago may still have the kernel interrupt this thread.
+fn read_once(stream: &mut TcpStream) -> std::io::Result<usize> {
+    loop {
+        match stream.read(&mut [0; 8]) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
 }
 
 fn a_number_used_again_never_brings_back_the_old_token<P: Poller>(subject: &mut Subject<P>) -> Verdict {

@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::TcpStream;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::event::{Event, Interest, Token, Trigger};
@@ -17,6 +18,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_millis(15);
 
 pub(super) struct Subject<'a, P> {
+    #[cfg_attr(not(unix), allow(dead_code, reason = "only what runs on Unix is told apart by it"))]
+    pub(super) name: &'a str,
     open: &'a dyn Fn() -> io::Result<P>,
     pub(super) poller: P,
     pub(super) capabilities: Capabilities,
@@ -48,10 +51,15 @@ impl Fact {
 }
 
 impl<'a, P: Poller> Subject<'a, P> {
-    pub(super) fn open(open: &'a dyn Fn() -> io::Result<P>) -> Self {
+    pub(super) fn open(name: &'a str, open: &'a dyn Fn() -> io::Result<P>) -> Self {
         let poller = open().expect("the poller can be opened");
         let capabilities = poller.capabilities();
-        Subject { open, poller, capabilities, events: Events::with_capacity(256) }
+        Subject { name, open, poller, capabilities, events: Events::with_capacity(256) }
+    }
+
+    /// One more, with a poller of its own.
+    pub(super) fn twin(&self) -> Subject<'a, P> {
+        Subject::open(self.name, self.open)
     }
 
     /// One more poller of the kind.
@@ -168,20 +176,7 @@ pub(super) struct Drained {
 
 /// Two ends of a loopback connection, both non-blocking and without delay.
 pub(super) fn pair() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback can be bound");
-    let address = listener.local_addr().expect("a bound listener has an address");
-    let near = TcpStream::connect(address).expect("loopback can be connected to");
-    loop {
-        // Anybody on this host may connect; take only our own.
-        let (far, peer) = listener.accept().expect("the connection is pending");
-        if peer == near.local_addr().expect("a connected stream has an address") {
-            for end in [&near, &far] {
-                end.set_nonblocking(true).expect("a socket can be non-blocking");
-                end.set_nodelay(true).expect("TCP has TCP_NODELAY");
-            }
-            return (near, far);
-        }
-    }
+    crate::loopback::pair().expect("loopback can be bound and connected to")
 }
 
 /// Writes until there is no more room. Returns how much that was.
@@ -196,7 +191,7 @@ pub(super) fn fill(stream: &TcpStream) -> usize {
             Ok(length) => (written, full) = (written + length, 0),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 full += 1;
-                std::thread::sleep(Duration::from_millis(2));
+                thread::sleep(Duration::from_millis(2));
             }
             Err(error) => panic!("cannot write: {error}"),
         }
@@ -214,10 +209,21 @@ pub(super) fn swallow(stream: &TcpStream, mut count: usize) {
         match (&mut &*stream).read(&mut buffer[..wanted]) {
             Ok(0) => panic!("the stream ended {count} bytes early"),
             Ok(length) => count -= length,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(Duration::from_millis(1)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(Duration::from_millis(1)),
             Err(error) => panic!("cannot read: {error}"),
         }
     }
+}
+
+/// Does `here` while another thread does `there`. Joined by hand: a scope would wait by itself, but inside std, where
+/// ThreadSanitizer does not see it.
+pub(super) fn meanwhile<R>(there: impl FnOnce() + Send, here: impl FnOnce() -> R) -> R {
+    thread::scope(|scope| {
+        let there = scope.spawn(there);
+        let result = here();
+        there.join().expect("the other thread does not panic");
+        result
+    })
 }
 
 /// Events, without flooding the report.

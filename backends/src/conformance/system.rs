@@ -1,11 +1,11 @@
-//! What the suite needs of the system beneath sockets: numbers, limits, signals, and poll(2) as an oracle.
+//! What the suite needs of the system beneath sockets: numbers, limits and signals.
 
 cfg_if::cfg_if! {
     if #[cfg(unix)] {
-        pub(super) use unix::*;
+        pub(crate) use unix::*;
     } else {
         /// Sockets are handles here, and there is no limit to raise.
-        pub(super) fn raise_descriptor_limit() {}
+        pub(crate) fn raise_descriptor_limit() {}
     }
 }
 
@@ -18,13 +18,13 @@ mod unix {
     use std::time::Duration;
     use std::{io, mem, ptr, thread};
 
-    use crate::event::Interest;
+    use crate::conformance::subject::meanwhile;
 
     /// The highest soft limit the suite asks for. Beyond it the search for open numbers would take long.
     const ENOUGH: libc::rlim_t = 10_240;
 
     /// Raises the soft limit of open files as far as the hard limit, or enough, allows.
-    pub(in super::super) fn raise_descriptor_limit() {
+    pub(crate) fn raise_descriptor_limit() {
         let mut limit = descriptor_limit();
         let wanted = limit.rlim_max.min(ENOUGH);
         if limit.rlim_cur < wanted {
@@ -44,12 +44,12 @@ mod unix {
     }
 
     /// One more than the highest number a descriptor can have now.
-    pub(in super::super) fn numbers_below() -> RawFd {
+    pub(crate) fn numbers_below() -> RawFd {
         descriptor_limit().rlim_cur.min(ENOUGH) as RawFd
     }
 
     /// How many descriptors this process has open.
-    pub(in super::super) fn open_descriptors() -> usize {
+    pub(crate) fn open_descriptors() -> usize {
         (0..numbers_below()).filter(|number| is_open(*number)).count()
     }
 
@@ -60,14 +60,14 @@ mod unix {
 
     /// A number above the first 1024, and above what other threads of this process are likely to be given; a new one
     /// each time. `None` where the limit of open files forbids it.
-    pub(in super::super) fn high_number() -> Option<RawFd> {
+    pub(crate) fn high_number() -> Option<RawFd> {
         static NEXT: AtomicI32 = AtomicI32::new(1_500);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         (number < numbers_below()).then_some(number)
     }
 
     /// The same socket under the number `number`, and under no other.
-    pub(in super::super) fn move_to(number: RawFd, socket: TcpStream) -> TcpStream {
+    pub(crate) fn move_to(number: RawFd, socket: TcpStream) -> TcpStream {
         assert!(!is_open(number), "number {number} is in use");
         // SAFETY: `number` is not open, so nothing is closed that belongs to somebody else.
         let moved = unsafe { libc::dup2(socket.as_raw_fd(), number) };
@@ -79,7 +79,7 @@ mod unix {
     }
 
     /// Lends a number that is not open, as a program with a mistake would.
-    pub(in super::super) fn not_open(number: RawFd) -> BorrowedFd<'static> {
+    pub(crate) fn not_open(number: RawFd) -> BorrowedFd<'static> {
         assert!(!is_open(number), "number {number} is in use");
         // SAFETY: Deliberately untrue. The suite hands it to `add`, which promises to be harmless for a stale number,
         // and to nothing else; `number` is one that nobody else in this process is given.
@@ -87,14 +87,14 @@ mod unix {
     }
 
     /// Makes a pipe's end non-blocking.
-    pub(in super::super) fn set_nonblocking(end: &impl AsRawFd) {
+    pub(crate) fn set_nonblocking(end: &impl AsRawFd) {
         // SAFETY: F_SETFL with O_NONBLOCK changes how calls on an open descriptor of ours wait, nothing else.
         let set = unsafe { libc::fcntl(end.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
         assert_eq!(set, 0, "a pipe can be non-blocking");
     }
 
     /// Runs `interrupted` while SIGURG is sent to this thread, twenty times or until it returns.
-    pub(in super::super) fn with_signals<R>(interrupted: impl FnOnce() -> R) -> R {
+    pub(crate) fn with_signals<R>(interrupted: impl FnOnce() -> R) -> R {
         // The disposition of a signal belongs to the whole process.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -113,22 +113,20 @@ mod unix {
         let done = AtomicBool::new(false);
         // SAFETY: names the calling thread; it has no precondition.
         let waiter = unsafe { libc::pthread_self() } as usize;
-        let result = thread::scope(|scope| {
-            scope.spawn(|| {
-                // Not for ever: a poller that begins again with the whole timeout after each would never return.
-                for _ in 0..20 {
-                    thread::sleep(Duration::from_millis(10));
-                    if done.load(Ordering::Acquire) {
-                        break;
-                    }
-                    // SAFETY: the waiting thread cannot end before this scope has joined us.
-                    unsafe { libc::pthread_kill(waiter as libc::pthread_t, libc::SIGURG) };
+        let signals = || {
+            // Not for ever: a poller that begins again with the whole timeout after each would never return.
+            for _ in 0..20 {
+                thread::sleep(Duration::from_millis(10));
+                if done.load(Ordering::Acquire) {
+                    break;
                 }
-            });
-            let stop = Stop(&done); // also when `interrupted` panics
-            let result = interrupted();
-            drop(stop);
-            result
+                // SAFETY: the waiting thread cannot end before it has joined us.
+                unsafe { libc::pthread_kill(waiter as libc::pthread_t, libc::SIGURG) };
+            }
+        };
+        let result = meanwhile(signals, || {
+            let _stop = Stop(&done); // also when `interrupted` panics
+            interrupted()
         });
         // SAFETY: `before` is what the kernel gave above; a null pointer asks for nothing back.
         unsafe { libc::sigaction(libc::SIGURG, &before, ptr::null_mut()) };
@@ -141,29 +139,5 @@ mod unix {
         fn drop(&mut self) {
             self.0.store(true, Ordering::Release);
         }
-    }
-
-    /// What poll(2) says of each of these sources now: can be read, can be written, of what is asked.
-    pub(in super::super) fn ask_poll(asked: &[(RawFd, Interest)]) -> Vec<(bool, bool)> {
-        let mut entries: Vec<libc::pollfd> = asked
-            .iter()
-            .map(|(number, interest)| {
-                let readable = if interest.contains(Interest::READABLE) { libc::POLLIN } else { 0 };
-                let writable = if interest.contains(Interest::WRITABLE) { libc::POLLOUT } else { 0 };
-                libc::pollfd { fd: *number, events: readable | writable, revents: 0 }
-            })
-            .collect();
-        // SAFETY: `entries` is a valid array of its length for the whole call.
-        let found = unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, 0) };
-        assert!(found >= 0, "poll(2) failed: {}", io::Error::last_os_error());
-        let any = |entry: &libc::pollfd, bits| entry.revents & (bits | libc::POLLHUP | libc::POLLERR) != 0;
-        let answers = entries.iter().zip(asked);
-        let answers = answers.map(|(entry, (_, interest))| {
-            (
-                interest.contains(Interest::READABLE) && any(entry, libc::POLLIN),
-                interest.contains(Interest::WRITABLE) && any(entry, libc::POLLOUT),
-            )
-        });
-        answers.collect()
     }
 }

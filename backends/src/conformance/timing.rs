@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::subject::{Fact::*, PATIENCE, Subject, pair};
+use super::subject::{Fact::*, PATIENCE, Subject, meanwhile, pair};
 use super::{Verdict, cases};
 use crate::event::{Interest, Token, Trigger};
 use crate::events::Events;
@@ -115,13 +115,11 @@ fn a_wake_before_the_wait_is_not_lost<P: Poller>(subject: &mut Subject<P>) -> Ve
 fn a_wake_during_the_wait_ends_it<P: Poller>(subject: &mut Subject<P>) -> Verdict {
     let (waker, wakes) = waker().expect("a waker can be made");
     add_wakes(&mut subject.poller, &wakes);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            thread::sleep(Duration::from_millis(20));
-            waker.wake();
-        });
-        subject.expect(&[(WAKE, Readable)]);
-    });
+    let later = || {
+        thread::sleep(Duration::from_millis(20));
+        waker.wake();
+    };
+    meanwhile(later, || subject.expect(&[(WAKE, Readable)]));
     wakes.drain();
     subject.expect_silence();
     Ok(())
@@ -134,20 +132,23 @@ fn many_wakes_from_many_threads_lose_no_work<P: Poller>(subject: &mut Subject<P>
     add_wakes(&mut subject.poller, &wakes);
     let left_for_us = Arc::new(AtomicUsize::new(0));
     thread::scope(|scope| {
-        for _ in 0..THREADS {
+        let threads = [(); THREADS].map(|()| {
             let (waker, left_for_us) = (waker.clone(), Arc::clone(&left_for_us));
             scope.spawn(move || {
                 for _ in 0..EACH {
                     left_for_us.fetch_add(1, Ordering::Release);
                     waker.wake();
                 }
-            });
-        }
+            })
+        });
         let mut found = 0;
         while found < THREADS * EACH {
             subject.expect(&[(WAKE, Readable)]);
             wakes.drain();
             found += left_for_us.swap(0, Ordering::Acquire);
+        }
+        for thread in threads {
+            thread.join().expect("a thread that only wakes does not panic");
         }
     });
     Ok(())
@@ -183,14 +184,12 @@ fn takes_at_least<P: Poller>(subject: &mut Subject<P>, timeout: Duration) {
 
 #[track_caller]
 fn ends_by_an_event<P: Poller>(subject: &mut Subject<P>, timeout: Option<Duration>, mut far: &std::net::TcpStream) {
-    thread::scope(|scope| {
-        scope.spawn(move || {
-            thread::sleep(Duration::from_millis(20));
-            far.write_all(b"x").expect("there is room");
-        });
-        let waited = subject.poller.wait(&mut subject.events, timeout);
-        waited.unwrap_or_else(|error| panic!("cannot wait for {timeout:?}: {error}"));
-    });
+    let later = move || {
+        thread::sleep(Duration::from_millis(20));
+        far.write_all(b"x").expect("there is room");
+    };
+    let waited = meanwhile(later, || subject.poller.wait(&mut subject.events, timeout));
+    waited.unwrap_or_else(|error| panic!("cannot wait for {timeout:?}: {error}"));
     let events: Vec<_> = subject.events.iter().collect();
     assert!(matches!(events[..], [event] if event.token() == A && event.readable()), "waited {timeout:?}: {events:?}");
 }

@@ -1,9 +1,10 @@
-//! kqueue.rs over a model of the kernel: the oddities of its header, on every Unix, without a kqueue.
+//! kqueue.rs over a model of the kernel and made-up facts: the oddities of its header, on every Unix.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
 
-use super::model::{Call, EBADF, Fact, Model};
+use super::model::{EBADF, Fact};
+use super::told::{Call, Recorded};
 use super::*;
 use crate::source::AsSource;
 
@@ -16,8 +17,8 @@ fn both() -> Interest {
     Interest::READABLE | Interest::WRITABLE
 }
 
-fn poller() -> Kqueue<Model> {
-    Kqueue::on(Model::default())
+fn poller() -> Kqueue<Recorded> {
+    Kqueue::on(Recorded::default())
 }
 
 /// Lends its number; what is true of it, the model says.
@@ -25,11 +26,11 @@ fn file() -> File {
     File::open("/dev/null").expect("every Unix has it")
 }
 
-fn look(poller: &mut Kqueue<Model>) -> Vec<Event> {
+fn look(poller: &mut Kqueue<Recorded>) -> Vec<Event> {
     look_with_room(poller, 16)
 }
 
-fn look_with_room(poller: &mut Kqueue<Model>, room: usize) -> Vec<Event> {
+fn look_with_room(poller: &mut Kqueue<Recorded>, room: usize) -> Vec<Event> {
     let mut events = Events::with_capacity(room);
     poller.wait(&mut events, Some(Duration::ZERO)).expect("the model does not fail by itself");
     events.iter().collect()
@@ -41,13 +42,13 @@ fn tokens(events: &[Event]) -> Vec<u64> {
     tokens
 }
 
-fn last_changes(poller: &Kqueue<Model>) -> Vec<(Filter, u32)> {
+fn last_changes(poller: &Kqueue<Recorded>) -> Vec<(Filter, u32)> {
     let call = poller.kernel.calls.last().expect("there was a call");
     call.changes.iter().map(|change| (change.filter, change.flags)).collect()
 }
 
-fn installed(poller: &Kqueue<Model>) -> Vec<(RawSource, Filter)> {
-    poller.kernel.filters.keys().copied().collect()
+fn installed(poller: &Kqueue<Recorded>) -> Vec<(RawSource, Filter)> {
+    poller.kernel.model.filters.keys().copied().collect()
 }
 
 #[test]
@@ -329,6 +330,22 @@ fn removed_and_closed_before_the_wait_is_no_error_and_no_early_return() -> io::R
 }
 
 #[test]
+fn closed_behind_its_back_with_a_filter_yet_to_be_deleted_is_no_error_either() -> io::Result<()> {
+    let (mut poller, a) = (poller(), file());
+    poller.add(a.as_source(), Token(1), both(), Trigger::Oneshot)?;
+    look(&mut poller);
+    poller.kernel.happen(a.as_raw_fd(), Filter::Read, DATA);
+    assert_eq!(look(&mut poller).len(), 1);
+    poller.kernel.close(a.as_raw_fd());
+    assert_eq!(look(&mut poller).len(), 0, "EV_DELETE of the other filter said EBADF, and its goal is met");
+    assert_eq!(installed(&poller), []);
+
+    poller.modify(a.as_source(), Token(2), Interest::READABLE, Trigger::Oneshot)?;
+    assert!(look(&mut poller)[0].error(), "but nothing new can be installed");
+    Ok(())
+}
+
+#[test]
 fn close_leaves_nothing_to_be_deleted_and_nothing_to_be_added() -> io::Result<()> {
     let (mut poller, a, b) = (poller(), file(), file());
     let numbers = [a.as_raw_fd(), b.as_raw_fd()];
@@ -342,7 +359,7 @@ fn close_leaves_nothing_to_be_deleted_and_nothing_to_be_added() -> io::Result<()
     look(&mut poller);
     assert!(poller.kernel.calls[before..].iter().all(|call| call.changes.is_empty()));
     // Nor is anything left over from which a later `add` of the same number could conclude that it need not.
-    assert!(numbers.iter().all(|number| poller.table[*number as usize].installed.is_empty()));
+    assert!(numbers.iter().all(|number| poller.table[*number].installed.is_empty()));
     assert_eq!(poller.close(file().into()).unwrap_err().kind(), io::ErrorKind::NotFound);
     Ok(())
 }

@@ -20,6 +20,7 @@ const MECHANISM: &str = "POLLMARK_SESSION";
 
 #[test]
 fn every_ledger_equals_what_strace_counts() {
+    let _turn = crate::alone();
     if let Err(why) = strace_works() {
         assert!(std::env::var_os("CI").is_none(), "{why}: install strace, CI must not skip this");
         println!("SKIPPED, NOT CHECKED: {why}; with strace installed this test compares every ledger with its counts");
@@ -37,20 +38,25 @@ fn every_ledger_equals_what_strace_counts() {
 struct Told {
     wait_calls: u64,
     change_calls: u64,
+    migrations: u64,
 }
 
 fn compare(name: &str, calls: Calls, told: Told, counted: &BTreeMap<String, u64>) {
     println!("{name}: ledger {} for waits, {} for changes; strace {counted:?}", told.wait_calls, told.change_calls);
     let count = |names: &[&str]| names.iter().filter_map(|name| counted.get(*name)).sum::<u64>();
+    // Every second move leaves a mechanism that has a descriptor. The other close(2) are those of sources.
+    let left = told.migrations / 2;
+    assert_eq!(count(&["close"]), SOCKETS + left, "{name}: calls of close");
     let shared = calls.wait.iter().any(|call| calls.change.contains(call));
     if !shared {
         assert_eq!(count(calls.wait), told.wait_calls, "{name}: calls for waits, {:?}", calls.wait);
-        assert_eq!(count(calls.change), told.change_calls, "{name}: calls for changes, {:?}", calls.change);
+        assert_eq!(count(calls.change) + left, told.change_calls, "{name}: calls for changes, {:?}", calls.change);
     }
     let mut all = [calls.wait, calls.change].concat();
     all.sort_unstable();
     all.dedup();
-    assert_eq!(count(&all), told.wait_calls + told.change_calls, "{name}: calls in all, {all:?}");
+    assert_eq!(count(&all) + left, told.wait_calls + told.change_calls, "{name}: calls in all, {all:?}");
+    assert_eq!(told.migrations, if name == "adaptive" { 4 } else { 0 }, "{name}: what the crowd is for");
     assert!(told.wait_calls > 0, "{name}: the session waited");
 
     // close(2) is the caller's to count; the rest is the script's own traffic, and the allocator.
@@ -74,8 +80,8 @@ fn trace(name: &str) -> (Told, BTreeMap<String, u64>) {
     assert!(output.status.success(), "the session of {name} failed:\n{out}{err}");
     let told = out.lines().find_map(|line| line.split_once("ledger: ")).expect("the session prints its ledger").1;
     let mut numbers = told.split(' ').map(|number| number.parse().expect("the session prints numbers"));
-    let mut next = || numbers.next().expect("the session prints two numbers");
-    let told = Told { wait_calls: next(), change_calls: next() };
+    let mut next = || numbers.next().expect("the session prints three numbers");
+    let told = Told { wait_calls: next(), change_calls: next(), migrations: next() };
 
     let lines = std::fs::read_to_string(&log).expect("strace wrote its log");
     std::fs::remove_file(&log).expect("the log is ours");
@@ -125,16 +131,60 @@ fn strace_works() -> Result<(), String> {
 fn session() {
     let Ok(name) = std::env::var(MECHANISM) else { return };
     let mut poller = Registry::builtin().get(&name).expect("the parent knows it").open().expect("and probed it");
-    let sockets: Vec<_> = (0..8).map(|_| UdpSocket::bind(("127.0.0.1", 0)).expect("loopback can be bound")).collect();
+    let bind = |_| UdpSocket::bind(("127.0.0.1", 0)).expect("loopback can be bound");
+    let sockets: Vec<_> = (0..FEW).map(bind).collect();
+    let crowd: Vec<_> = (FEW..SOCKETS).map(bind).collect();
     let (waker, wakes) = waker().expect("a waker can be made");
     waker.wake();
 
     io::stderr().write_all(BEGIN.as_bytes()).expect("stderr is open");
     script(&mut *poller, sockets, &wakes).expect("the script knows what fails");
+    come_and_go(&mut *poller, crowd).expect("nothing fails");
     io::stderr().write_all(END.as_bytes()).expect("stderr is open");
 
-    let Ledger { wait_calls, change_calls, .. } = poller.ledger();
-    println!("ledger: {wait_calls} {change_calls}");
+    let Ledger { wait_calls, change_calls, migrations, .. } = poller.ledger();
+    println!("ledger: {wait_calls} {change_calls} {migrations}");
+}
+
+/// Sockets of the script.
+const FEW: u64 = 8;
+
+/// All that are closed while calls are counted.
+const SOCKETS: u64 = 48;
+
+/// A crowd that is watched for a while, and is gone for a while, twice: so that whoever moves for it does so four
+/// times.
+fn come_and_go(poller: &mut dyn Poller, crowd: Vec<UdpSocket>) -> io::Result<()> {
+    let mut events = Events::with_capacity(3);
+    let mut look_often =
+        |poller: &mut dyn Poller| (0..100).try_for_each(|_| poller.wait(&mut events, Some(Duration::ZERO)));
+    for last in [false, true] {
+        for (slot, socket) in (0..).zip(&crowd) {
+            poller.add(socket.as_source(), Token::new(slot, 1), Interest::READABLE, Trigger::Level)?;
+        }
+        look_often(poller)?;
+        if !last {
+            crowd.iter().try_for_each(|socket| poller.remove(socket.as_source()))?;
+            look_often(poller)?;
+        }
+    }
+    crowd.into_iter().try_for_each(|socket| poller.close(OwnedSource::from(socket)))?;
+    look_often(poller)
+}
+
+/// Every change of a source that other pollers may watch too. It is left as it was found.
+fn shared(poller: &mut dyn Poller, socket: &UdpSocket, events: &mut Events) -> io::Result<()> {
+    let (source, token) = (socket.as_source(), Token::new(2, 1));
+    for interest in [Interest::WRITABLE, Interest::EMPTY] {
+        poller.remove(source)?;
+        poller.add_exclusive(source, token, Interest::WRITABLE)?;
+        let refused = poller.add_exclusive(source, token, Interest::WRITABLE);
+        assert_eq!(refused.expect_err("it is known").kind(), io::ErrorKind::AlreadyExists);
+        poller.wait(events, Some(Duration::from_secs(1)))?;
+        poller.modify(source, token, interest, Trigger::Level)?;
+        poller.wait(events, Some(Duration::from_millis(1)))?;
+    }
+    poller.modify(source, token, Interest::WRITABLE, Trigger::Level)
 }
 
 /// Every kind of change and of wait, those that fail among them.
@@ -167,6 +217,10 @@ fn script(poller: &mut dyn Poller, sockets: Vec<UdpSocket>, wakes: &pollmark_bac
             poller.modify(socket.as_source(), token, Interest::WRITABLE, trigger)?;
             poller.wait(&mut events, Some(Duration::from_secs(1)))?;
         }
+    }
+
+    if capabilities.exclusive {
+        shared(poller, &sockets[0], &mut events)?;
     }
 
     let [first, second, ..] = &sockets[..] else { unreachable!("there are eight") };
