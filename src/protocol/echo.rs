@@ -1,6 +1,6 @@
 //! Echo, RFC 862: what comes in goes out.
 
-use super::{Context, Peer, Protocol};
+use super::{Context, DatagramProtocol, EchoDatagrams, Peer, Protocol};
 
 /// Sends back every byte: the least a server can do, and so the measure of everything around it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -8,6 +8,10 @@ pub struct Echo;
 
 impl Protocol for Echo {
     type Session = ();
+
+    fn datagrams(&self) -> Option<Box<dyn DatagramProtocol>> {
+        Some(Box::new(EchoDatagrams))
+    }
 
     fn open(&mut self, _peer: &Peer, _cx: &mut Context<'_>) {}
 
