@@ -1,17 +1,30 @@
 //! What the limits of this host allow, asked before anything is tried.
+//!
+//! | idea | file |
+//! |---|---|
+//! | what is asked for, held against the limits | `demand.rs` |
+//! | what there is too little of, and what to do | `shortage.rs` |
 
-use std::fmt;
+mod demand;
+mod shortage;
+
 use std::fs;
 
 use crate::usage;
+
+pub use demand::Demand;
+pub use shortage::{Resource, Shortage};
 
 /// Descriptors a process needs beside its connections: standard streams, listener, poller, waker, counters, a spare;
 /// generously.
 pub const OTHER_DESCRIPTORS: u64 = 64;
 
+/// Connections one load opens at a time: fewer than any listen queue holds.
+pub const OPENING_AT_ONCE: u64 = 64;
+
 /// Source addresses a load has for a server on the loopback: on Linux the whole of 127.0.0.0/8 is this host, and the
 /// generator uses 127.0.0.1 to 127.0.0.254.
-const SOURCES: u64 = if cfg!(linux_like) { 254 } else { 1 };
+pub const LOOPBACK_SOURCES: u64 = if cfg!(linux_like) { 254 } else { 1 };
 
 /// The limits that decide how many connections there can be. What a system does not show is `None`, and taken for
 /// no limit.
@@ -21,12 +34,22 @@ pub struct Limits {
     pub descriptors: Option<u64>,
     /// How far it may raise that itself.
     pub descriptors_hard: Option<u64>,
+    /// Files open in all processes together, and how many may be.
+    pub files: Option<(u64, u64)>,
     /// The longest queue of connections not yet accepted.
     pub backlog: Option<u64>,
+    /// The longest queue of connections not yet established, where the kernel sends no cookies instead.
+    pub syn_queue: Option<u64>,
     /// First and last of the ports outgoing connections are given.
     pub ports: Option<(u16, u16)>,
     /// Connections that are over but still hold their port.
     pub time_wait: Option<u64>,
+    /// How many of those there may be: of more, the kernel forgets some early.
+    pub time_wait_most: Option<u64>,
+    /// Memory that can be had without swapping, in bytes.
+    pub memory: Option<u64>,
+    /// Connections the packet filter keeps track of, and how many it may.
+    pub tracked: Option<(u64, u64)>,
 }
 
 impl Limits {
@@ -34,12 +57,19 @@ impl Limits {
     pub fn gather() -> Limits {
         let proc =
             |file: &str| if cfg!(linux_like) { fs::read_to_string(file).unwrap_or_default() } else { String::new() };
+        let number = |file: &str| proc(file).trim().parse().ok();
         Limits {
             descriptors: usage::descriptor_limit(),
             descriptors_hard: usage::descriptor_hard_limit(),
-            backlog: proc("/proc/sys/net/core/somaxconn").trim().parse().ok(),
+            files: files(&proc("/proc/sys/fs/file-nr")),
+            backlog: number("/proc/sys/net/core/somaxconn"),
+            syn_queue: number("/proc/sys/net/ipv4/tcp_max_syn_backlog"),
             ports: ports(&proc("/proc/sys/net/ipv4/ip_local_port_range")),
             time_wait: time_wait(&proc("/proc/net/sockstat")),
+            time_wait_most: number("/proc/sys/net/ipv4/tcp_max_tw_buckets"),
+            memory: available(&proc("/proc/meminfo")),
+            tracked: number("/proc/sys/net/netfilter/nf_conntrack_count")
+                .zip(number("/proc/sys/net/netfilter/nf_conntrack_max")),
         }
     }
 
@@ -53,28 +83,11 @@ impl Limits {
         self.ports.map(|(first, last)| u64::from(last.saturating_sub(first)) + 1)
     }
 
-    /// Whether a server and a load, each a process, can have this many connections between them over the loopback.
-    ///
-    /// # Errors
-    /// The [`Shortage`] that forbids it.
-    pub fn allow(&self, connections: u64) -> Result<(), Shortage> {
-        self.allow_one_process(connections)?;
-        let available = self.ports_for_a_source().map(|ports| ports.saturating_mul(SOURCES));
-        if let Some(available) = available.filter(|available| *available < connections) {
-            return Err(Shortage { resource: Resource::Ports, needed: connections, available });
-        }
-        Ok(())
-    }
-
-    /// Whether one process, at one end, can have this many connections.
-    fn allow_one_process(&self, connections: u64) -> Result<(), Shortage> {
-        let needed = connections.saturating_add(OTHER_DESCRIPTORS);
-        match self.descriptors {
-            Some(available) if available < needed => {
-                Err(Shortage { resource: Resource::Descriptors, needed, available })
-            }
-            _ => Ok(()),
-        }
+    /// How many source addresses let so many connections of one process find a port at once. A kernel looks for a free
+    /// one among all of an address, longer the fewer are free, and Linux first among every second.
+    pub fn sources_for(&self, connections: u64) -> u64 {
+        let half = self.ports_for_a_source().map_or(u64::MAX, |ports| (ports / 2).max(1));
+        connections.div_ceil(half).clamp(1, LOOPBACK_SOURCES)
     }
 
     /// What may spoil a measurement though it does not forbid it.
@@ -89,8 +102,8 @@ impl Limits {
     }
 }
 
-/// Raises the descriptor limit as far as this process may, and tells what the limits then are, if they allow a server
-/// and a load this many connections.
+/// Raises the descriptor limit as far as this process may, and tells what the limits then are, if they allow this: a
+/// number of connections between a server and a load, each a process, or a [`Demand`] that says more.
 ///
 /// ```
 /// let limits = pollmark::limits::preflight(10).expect("ten connections are possible anywhere");
@@ -99,10 +112,10 @@ impl Limits {
 ///
 /// # Errors
 /// The [`Shortage`] that forbids it.
-pub fn preflight(connections: u64) -> Result<Limits, Shortage> {
+pub fn preflight(demand: impl Into<Demand>) -> Result<Limits, Shortage> {
     usage::raise_descriptor_limit();
     let limits = Limits::gather();
-    limits.allow(connections).map(|()| limits)
+    limits.allow(demand).map(|()| limits)
 }
 
 /// Whether this process alone can have this many connections, at the limit it has now: what a load asks whose server
@@ -112,49 +125,8 @@ pub fn preflight(connections: u64) -> Result<Limits, Shortage> {
 /// The [`Shortage`] of descriptors that forbids it.
 pub fn descriptors_for(connections: usize) -> Result<(), Shortage> {
     let limits = Limits { descriptors: usage::descriptor_limit(), ..Limits::default() };
-    limits.allow_one_process(connections as u64)
+    limits.allow(Demand { servers: 0, ..Demand::from(connections as u64) })
 }
-
-/// Too little of something: what is needed, what there is, and what to do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Shortage {
-    /// Of what.
-    pub resource: Resource,
-    /// How much was needed.
-    pub needed: u64,
-    /// How much there is.
-    pub available: u64,
-}
-
-/// What can be short.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Resource {
-    /// Descriptors of one process.
-    Descriptors,
-    /// Ports for outgoing connections, over all source addresses.
-    Ports,
-}
-
-impl fmt::Display for Shortage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shortage { needed, available, .. } = self;
-        match self.resource {
-            Resource::Descriptors => write!(
-                f,
-                "too few descriptors: {needed} needed by one process, {available} available; \
-                 raise the limit (ulimit -n {needed}), or ask for fewer connections"
-            ),
-            Resource::Ports => write!(
-                f,
-                "too few local ports: {needed} needed, {available} available; \
-                 widen the range (sysctl {}), or ask for fewer connections",
-                if cfg!(linux_like) { "net.ipv4.ip_local_port_range" } else { "net.inet.ip.portrange.first" }
-            ),
-        }
-    }
-}
-
-impl std::error::Error for Shortage {}
 
 /// First and last, as the kernel writes them.
 fn ports(range: &str) -> Option<(u16, u16)> {
@@ -169,6 +141,19 @@ fn time_wait(sockstat: &str) -> Option<u64> {
     words.next()?.parse().ok()
 }
 
+/// In use, free (which Linux has none of any more), and the most.
+fn files(file_nr: &str) -> Option<(u64, u64)> {
+    let mut numbers = file_nr.split_whitespace().map(|number| number.parse::<u64>().ok());
+    let (used, free, most) = (numbers.next()??, numbers.next()??, numbers.next()??);
+    Some((used.saturating_sub(free), most))
+}
+
+/// The line `MemAvailable`, which is in units of 1,024 bytes.
+fn available(meminfo: &str) -> Option<u64> {
+    let figures = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(figures.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,6 +165,7 @@ mod tests {
             backlog: Some(4_096),
             ports: Some((32_768, 60_999)),
             time_wait: Some(3),
+            ..Limits::default()
         }
     }
 
@@ -197,10 +183,26 @@ mod tests {
     fn ports_are_counted_over_all_sources_the_load_has() {
         let limits = Limits { descriptors: None, ..limits() };
         assert_eq!(limits.ports_for_a_source(), Some(28_232));
-        assert_eq!(limits.allow(28_232 * SOURCES), Ok(()));
-        let shortage = limits.allow(28_232 * SOURCES + 1).expect_err("one too many");
+        assert_eq!(limits.allow(28_232 * LOOPBACK_SOURCES), Ok(()));
+        let shortage = limits.allow(28_232 * LOOPBACK_SOURCES + 1).expect_err("one too many");
         assert_eq!(shortage.resource, Resource::Ports);
         assert!(shortage.to_string().contains("sysctl"), "{shortage}");
+    }
+
+    #[test]
+    fn there_are_sources_enough_for_each_to_use_half_its_ports() {
+        for (connections, sources) in [(1, 1), (14_116, 1), (14_117, 2), (100_000, 8), (u64::MAX, LOOPBACK_SOURCES)] {
+            // Not every system answers on all of 127.0.0.0/8.
+            assert_eq!(limits().sources_for(connections), LOOPBACK_SOURCES.min(sources), "{connections}");
+        }
+        assert_eq!(Limits::default().sources_for(100_000), 1);
+    }
+
+    #[test]
+    fn files_and_memory_are_read_as_the_kernel_writes_them() {
+        assert_eq!((files("621\t21\t2466170\n"), files("")), (Some((600, 2_466_170)), None));
+        let text = "MemTotal:       24661700 kB\nMemAvailable:    1024 kB\n";
+        assert_eq!((available(text), available("")), (Some(1 << 20), None));
     }
 
     #[test]

@@ -1,9 +1,16 @@
-//! What this process has used so far, and may use: CPU time, memory, descriptors, and the CPU it is bound to.
+//! What this process has used so far, and may use: CPU time, memory, descriptors. Of others, see `usage/tree.rs`.
 
-use std::io;
+pub(crate) mod tree;
+
 use std::time::Duration;
 
-/// CPU time of all threads of this process, precise; `None` if the system does not tell.
+/// The steps in which the system counts CPU time, where they are long beside an interval: Windows charges a whole tick
+/// of its clock to whoever is running then.
+pub fn cpu_tick() -> Option<Duration> {
+    cfg!(windows).then_some(Duration::from_micros(15_625))
+}
+
+/// CPU time of all threads of this process, precise except for [`cpu_tick`]; `None` if the system does not tell.
 pub fn cpu_time() -> Option<Duration> {
     sys::cpu_time()
 }
@@ -13,12 +20,22 @@ pub fn user_and_system() -> Option<(Duration, Duration)> {
     sys::user_and_system()
 }
 
+/// How often threads of this process went to sleep, instead of being stopped; `None` if the system does not tell.
+pub fn times_slept() -> Option<u64> {
+    sys::times_slept()
+}
+
 /// Memory that belongs to this process alone, in bytes.
 ///
 /// Linux counts pages (`smaps_rollup`); other Unix systems tell the most that was ever resident, which for a process
 /// that only grows is the same. `None` elsewhere.
 pub fn private_memory() -> Option<u64> {
     sys::private_memory()
+}
+
+/// The same of another process, by its number; only where the kernel lists it.
+pub(crate) fn private_memory_of(process: &str) -> Option<u64> {
+    sys::private_memory_of(process)
 }
 
 /// How many descriptors this process may have open; `None` where there is no such limit.
@@ -36,23 +53,9 @@ pub fn raise_descriptor_limit() -> Option<u64> {
     sys::raise_descriptor_limit()
 }
 
-/// The CPUs this process may run on; empty where the system does not tell.
-pub fn cpus() -> Vec<usize> {
-    sys::cpus()
-}
-
-/// Binds this thread, and all it will start, to one CPU.
-///
-/// # Errors
-/// `Unsupported` where the system offers no such thing (macOS, OpenBSD, …); else what the kernel said.
-pub fn pin(cpu: usize) -> io::Result<()> {
-    sys::pin(cpu)
-}
-
 cfg_if::cfg_if! {
     if #[cfg(unix)] {
         mod sys {
-            use std::io;
             use std::time::Duration;
             use nix::sys::resource::{UsageWho, getrusage};
             use nix::sys::time::TimeValLike;
@@ -76,15 +79,24 @@ cfg_if::cfg_if! {
                 Some((micros(used.user_time()), micros(used.system_time())))
             }
 
+            pub(super) fn times_slept() -> Option<u64> {
+                let used = getrusage(UsageWho::RUSAGE_SELF).ok()?;
+                u64::try_from(used.voluntary_context_switches()).ok()
+            }
+
             pub(super) fn private_memory() -> Option<u64> {
                 if cfg!(linux_like) {
-                    let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").ok()?;
-                    // Clean pages are of the program's file, and private only for as long as no other process runs it.
-                    let dirty = rollup.lines().find_map(|line| line.strip_prefix("Private_Dirty:"))?;
-                    return Some(dirty.split_whitespace().next()?.parse::<u64>().ok()? * 1024);
+                    return private_memory_of("self");
                 }
                 let unit = if cfg!(target_vendor = "apple") { 1 } else { 1024 };
                 Some(getrusage(UsageWho::RUSAGE_SELF).ok()?.max_rss() as u64 * unit)
+            }
+
+            pub(super) fn private_memory_of(process: &str) -> Option<u64> {
+                let rollup = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?;
+                // Clean pages are of the program's file, and private only for as long as no other process runs it.
+                let dirty = rollup.lines().find_map(|line| line.strip_prefix("Private_Dirty:"))?;
+                Some(dirty.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
             }
 
             pub(super) fn descriptor_limit() -> Option<u64> {
@@ -102,34 +114,9 @@ cfg_if::cfg_if! {
                 let _ = setrlimit(Resource::Nofile, Rlimit { current: highest, maximum });
                 descriptor_limit()
             }
-
-            pub(super) fn cpus() -> Vec<usize> {
-                #[cfg(affinity)]
-                {
-                    let allowed = rustix::thread::sched_getaffinity(None).unwrap_or_default();
-                    (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect()
-                }
-                #[cfg(not(affinity))]
-                Vec::new()
-            }
-
-            pub(super) fn pin(cpu: usize) -> io::Result<()> {
-                #[cfg(affinity)]
-                {
-                    let mut set = rustix::thread::CpuSet::new();
-                    set.set(cpu);
-                    Ok(rustix::thread::sched_setaffinity(None, &set)?)
-                }
-                #[cfg(not(affinity))]
-                {
-                    let _ = cpu;
-                    Err(io::Error::new(io::ErrorKind::Unsupported, "this system binds no process to a CPU"))
-                }
-            }
         }
     } else {
         mod sys {
-            use std::io;
             use std::time::Duration;
 
             pub(super) fn cpu_time() -> Option<Duration> {
@@ -140,7 +127,15 @@ cfg_if::cfg_if! {
                 None
             }
 
+            pub(super) fn times_slept() -> Option<u64> {
+                None
+            }
+
             pub(super) fn private_memory() -> Option<u64> {
+                None
+            }
+
+            pub(super) fn private_memory_of(_: &str) -> Option<u64> {
                 None
             }
 
@@ -154,14 +149,6 @@ cfg_if::cfg_if! {
 
             pub(super) fn raise_descriptor_limit() -> Option<u64> {
                 None
-            }
-
-            pub(super) fn cpus() -> Vec<usize> {
-                Vec::new()
-            }
-
-            pub(super) fn pin(_cpu: usize) -> io::Result<()> {
-                Err(io::Error::new(io::ErrorKind::Unsupported, "pinning is not done on this system"))
             }
         }
     }

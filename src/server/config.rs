@@ -1,12 +1,13 @@
 //! How a server is set up: the same knobs for every driver and mechanism.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use pollmark_backends::OwnedSource;
-use socket2::{Domain, Protocol, Socket, Type};
-
-use super::Address;
+use super::listener::Listener;
+use super::{AcceptPolicy, Address, Exhaustion, Limits, Sharing};
+use crate::cpus::Pinning;
 
 /// What a server is bound with. Start from [`Config::listen`] and change what you need.
 ///
@@ -14,11 +15,12 @@ use super::Address;
 /// use pollmark::server::Config;
 /// # fn main() -> std::io::Result<()> {
 /// let mut config = Config::listen("127.0.0.1:0".parse()?);
-/// config.max_connections = Some(1_000);
+/// config.limits.connections = Some(1_000);
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "report", derive(serde::Deserialize, serde::Serialize))]
 #[non_exhaustive]
 pub struct Config {
     /// Where to listen; several are served by one loop.
@@ -30,29 +32,78 @@ pub struct Config {
     /// SO_REUSEADDR on the listeners, so that a restart need not wait for connections in TIME_WAIT. Not on Windows,
     /// where the option means something else.
     pub reuse_address: bool,
-    /// SO_RCVBUF of the listeners, inherited by what they accept; the kernel's choice if unset.
+    /// SO_REUSEPORT on the listeners (SO_REUSEPORT_LB on FreeBSD): servers of the same user, in any thread or process,
+    /// may listen on one port if all of them ask for it, and the kernel shares the connections out by a hash of
+    /// addresses and ports. `Unsupported` where the option does not share them out, or is not there (macOS, NetBSD,
+    /// OpenBSD, Windows).
+    pub reuse_port: bool,
+    /// Permissions of the sockets that have a path, as chmod(2) takes them: whoever may write may connect. Those that
+    /// the process gives all its files (umask) if unset. `InvalidInput` for an abstract name, which has none. But on
+    /// Linux, a socket of datagrams has those of the umask for a moment first.
+    pub unix_mode: Option<u32>,
+    /// Whether `[::]` leaves clients of IPv4 to others, instead of serving them too. Other addresses of IPv6 do so in
+    /// any case.
+    pub ipv6_only: bool,
+    /// SO_RCVBUF of connections; the kernel's choice if unset. Those of TCP have it from their listener.
     pub receive_buffer: Option<usize>,
     /// SO_SNDBUF, as above.
     pub send_buffer: Option<usize>,
-    /// Connections beyond this many are accepted and closed at once. Limited only by descriptors if unset.
-    pub max_connections: Option<usize>,
+    /// How many connections there may be, how much memory each has, and how much time.
+    pub limits: Limits,
+    /// Threads that serve a connection each: beyond this many, connections are not refused, but wait in the listen
+    /// queue until a thread has ended. Limited only by the system if unset; of no concern to a driver without such
+    /// threads.
+    pub thread_limit: Option<usize>,
+    /// Bytes of stack for each of these threads. The default of 128 KiB is enough for the core and for a protocol of
+    /// ordinary depth, where a system's own is 2 to 8 MiB of address space; less than 64 KiB counts as 64.
+    pub stack_size: usize,
     /// The most events taken from one wait.
     pub events: usize,
-    /// Size of a loop's receive buffer, shared by all of its connections, in bytes.
+    /// Size of a loop's receive buffer, shared by all of its connections, in bytes. Each thread of a
+    /// [`ThreadServer`](super::ThreadServer) has one of its own, so there it is no more than 16 KiB.
     pub read_buffer: usize,
-    /// How many full receive buffers one connection may have served before others get their turn.
-    pub read_budget: u32,
-    /// How many connections one listener may have accepted before others get their turn.
-    pub accept_budget: u32,
-    /// A connection that owes more bytes than this is not read from.
-    pub high_water: usize,
-    /// It is read from again when it owes no more than this.
-    pub low_water: usize,
-    /// A connection whose unfinished message grows beyond this many bytes is closed.
-    pub max_message: usize,
-    /// How long accepting rests when descriptors have run out and the spare one is gone too, or when it only fails.
+    /// The longest datagram that is taken, in bytes. Of a longer one only a part would come, so it is dropped; UDP
+    /// knows none beyond 65,507.
+    pub max_datagram: usize,
+    /// How many connections are accepted for one event of a listener; what suits the driver best if unset: multishot
+    /// where it can, else to drain, else one. A driver that cannot do what is set says so when it is bound.
+    pub accept: Option<AcceptPolicy>,
+    /// What is done when there is no descriptor to accept a connection with.
+    pub on_exhaustion: Exhaustion,
+    /// How long accepting rests when descriptors have run out and turning connections away is not asked for or fails
+    /// too, or when accepting only fails.
     pub accept_pause: Duration,
+    /// How many threads serve. More than one make a [`Group`](super::Group), which [`Mechanism::bind`] knows; a driver
+    /// bound by itself is one, whatever this says.
+    ///
+    /// [`Mechanism::bind`]: crate::mechanism::Mechanism::bind
+    pub threads: usize,
+    /// How the threads come by their connections.
+    pub sharing: Sharing,
+    /// Which CPUs they are bound to. Like `threads` for a [`Group`](super::Group); the thread of [`Sharing::Handout`]
+    /// that accepts is bound to none.
+    pub pin: Pinning,
+    /// What a group gives its members.
+    #[cfg_attr(feature = "report", serde(skip))]
+    pub(crate) part: Part,
 }
+
+/// What the members of a [`Group`](super::Group) have in common.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Part {
+    /// Bound already, by the group.
+    pub(crate) listeners: Option<Bound>,
+    /// The listeners are to be watched exclusively.
+    pub(crate) exclusive: bool,
+    /// How many connections there are, of those that may be.
+    pub(crate) taken: Option<Arc<AtomicUsize>>,
+}
+
+/// How many events a wait may return, unless something else is asked for.
+pub(crate) const EVENTS: usize = 256;
+
+/// Listening sockets, and their addresses.
+pub(crate) type Bound = (Vec<Arc<Listener>>, Vec<Address>);
 
 impl Config {
     /// The defaults, listening on `address`.
@@ -62,84 +113,67 @@ impl Config {
             backlog: 4_096,
             nodelay: true,
             reuse_address: true,
+            reuse_port: false,
+            unix_mode: None,
+            ipv6_only: false,
             receive_buffer: None,
             send_buffer: None,
-            max_connections: None,
-            events: 256,
+            limits: Limits::default(),
+            thread_limit: None,
+            stack_size: 128 * 1024,
+            events: EVENTS,
             read_buffer: 64 * 1024,
-            read_budget: 4,
-            accept_budget: 64,
-            high_water: 256 * 1024,
-            low_water: 64 * 1024,
-            max_message: 1024 * 1024,
+            max_datagram: 64 * 1024,
+            accept: None,
+            on_exhaustion: Exhaustion::Shed,
             accept_pause: Duration::from_millis(50),
+            threads: 1,
+            sharing: Sharing::default(),
+            pin: Pinning::default(),
+            part: Part::default(),
         }
     }
 
-    /// Makes the listening sockets.
-    pub(super) fn bind(&self, nonblocking: bool) -> io::Result<(Vec<OwnedSource>, Vec<Address>)> {
+    /// Binds as a server would, and lets go at once.
+    ///
+    /// # Errors
+    /// As binding a server gives.
+    pub fn try_bind(&self) -> io::Result<()> {
+        self.bind(false).map(drop)
+    }
+
+    /// That of a member of a group: clones of it share what there is to share.
+    pub(super) fn member(&self) -> Config {
+        let part = Part { taken: Some(Arc::default()), ..Part::default() };
+        Config { threads: 1, part, ..self.clone() }
+    }
+
+    /// As many as may be in a listen queue: one more than was asked for, on Linux. A negative length is for the kernel
+    /// to choose, which has never chosen more than 16 bits hold.
+    pub(super) fn most_queued(&self) -> u32 {
+        u32::try_from(self.backlog).unwrap_or(u16::MAX.into()).saturating_add(1)
+    }
+
+    /// Makes the listening sockets, or takes those of the group.
+    pub(super) fn bind(&self, nonblocking: bool) -> io::Result<Bound> {
+        self.limits.check()?;
+        if let Some((listeners, addresses)) = &self.part.listeners {
+            for listener in listeners {
+                listener.set_nonblocking(nonblocking)?;
+            }
+            return Ok((listeners.clone(), addresses.clone()));
+        }
         if self.addresses.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "cannot bind a server: no address was given"));
         }
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
         for address in &self.addresses {
-            let (socket, bound) = self.listener(address, nonblocking).map_err(|error| explain(address, error))?;
+            let (listener, bound) = Listener::open(self, address, nonblocking)?;
             tracing::debug!(address = %bound, backlog = self.backlog, "listening");
-            listeners.push(socket.into());
+            listeners.push(Arc::new(listener));
             addresses.push(bound);
         }
         Ok((listeners, addresses))
-    }
-
-    fn listener(&self, address: &Address, nonblocking: bool) -> io::Result<(Socket, Address)> {
-        let Address::Tcp(wanted) = *address;
-        let socket = Socket::new(Domain::for_address(wanted), Type::STREAM, Some(Protocol::TCP))?;
-        if cfg!(unix) && self.reuse_address {
-            socket.set_reuse_address(true)?;
-        }
-        if self.nodelay {
-            // Inherited by accepted sockets on Linux, which saves a call for each; elsewhere set again after accept.
-            socket.set_tcp_nodelay(true)?;
-        }
-        if let Some(bytes) = self.receive_buffer {
-            socket.set_recv_buffer_size(bytes)?;
-        }
-        if let Some(bytes) = self.send_buffer {
-            socket.set_send_buffer_size(bytes)?;
-        }
-        socket.set_nonblocking(nonblocking)?;
-        socket.bind(&wanted.into())?;
-        socket.listen(self.backlog)?;
-        let bound = socket.local_addr()?.as_socket().unwrap_or(wanted);
-        Ok((socket, Address::Tcp(bound)))
-    }
-}
-
-/// Names the act and the object, and says what to do.
-fn explain(address: &Address, error: io::Error) -> io::Error {
-    let advice = match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "another socket listens there; stop it, or choose another port (0 takes a free one)"
-        }
-        io::ErrorKind::AddrNotAvailable => "this host has no such address; 127.0.0.1 and [::1] are always there",
-        io::ErrorKind::PermissionDenied => "ports below 1024 need privilege; choose a higher one",
-        _ => return io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")),
-    };
-    io::Error::new(error.kind(), format!("cannot listen on {address}: {error}: {advice}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_port_in_use_is_named_with_what_to_do() {
-        let config = Config::listen("127.0.0.1:0".parse().expect("an address"));
-        let (_listeners, addresses) = config.bind(true).expect("a free port");
-        let error = Config::listen(addresses[0].clone()).bind(true).expect_err("in use");
-        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        assert!(error.to_string().contains(&addresses[0].to_string()), "{error}");
-        assert!(error.to_string().contains("choose another port"), "{error}");
     }
 }

@@ -2,38 +2,79 @@
 //!
 //! | idea | file |
 //! |---|---|
-//! | the readiness loop over any `Poller` | `readiness.rs` |
+//! | the readiness loop over any `Poller` | `readiness.rs` `readiness/` |
+//! | one connection's socket, read and written | `wire.rs` |
 //! | taking connections on, and what to do when descriptors run out | `accept.rs` |
-//! | a blocking thread for each connection | `threads.rs` |
+//! | how many at a time, and the remedy, as values; what a driver can do | `policy.rs` |
+//! | what to do when the wait itself fails | `endurance.rs` |
+//! | operations that complete, instead of readiness | `completion.rs` `completion/` |
+//! | a blocking thread for each connection; one client at a time | `blocking/` |
+//! | several of one kind on one port, a thread each | `group.rs`, `sharing.rs`, `room.rs`, `fate.rs` |
+//! | what every loop does beside its events | `upkeep.rs` |
+//! | messages without connections | `datagrams.rs` |
 //! | slots and generations | `slots.rs` |
-//! | deadlines | `wheel.rs` |
+//! | how much of everything a connection is granted | `limits.rs` |
+//! | deadlines: their rules, when to look at the clock, the wheel | `patience.rs` `deadlines.rs` `wheel.rs` |
 //! | stopping and asking from other threads | `control.rs` |
 //! | where to listen, and the knobs all drivers share | `address.rs`, `config.rs` |
-//! | the calls made on sockets, to be replaced by faults | `net.rs` |
+//! | a listening socket, and the path of one of Unix | `listener.rs` `unix.rs` |
+//! | the calls made on sockets, as a trait | `net.rs` |
+//! | the same calls under faults (feature `conformance`) | `fault.rs` |
 //! | watching a loop at work, and its account | `observer.rs`, `stats.rs` |
 
 mod accept;
 mod address;
+mod blocking;
+#[cfg(completion)]
+mod completion;
 mod config;
 mod control;
+mod datagrams;
+mod deadlines;
+mod endurance;
+mod fate;
+#[cfg(feature = "conformance")]
+mod fault;
+mod group;
+mod limits;
+mod listener;
 mod net;
 mod observer;
+mod patience;
+mod policy;
 mod readiness;
+mod room;
+mod sharing;
 mod slots;
 mod stats;
-mod threads;
+#[cfg(unix)]
+mod unix;
+mod upkeep;
 mod wheel;
+mod wire;
 
 use std::io;
 
-pub use address::Address;
+pub use address::{Address, UnixName};
+pub use blocking::{IterativeServer, ThreadServer};
+#[cfg(completion)]
+pub use completion::CompletionServer;
 pub use config::Config;
+#[cfg(feature = "report")]
+pub(crate) use config::EVENTS;
 pub use control::Control;
+#[cfg(feature = "conformance")]
+pub use fault::FaultyNet;
+#[cfg(feature = "conformance")]
+pub(crate) use fault::told;
+pub use group::Group;
+pub use limits::{Excess, Expiry, Limits};
 pub use net::{Kernel, Net};
 pub use observer::{Observer, Trace};
+pub use policy::{Abilities, AcceptPolicy, Exhaustion};
 pub use readiness::ReadinessServer;
-pub use stats::Stats;
-pub use threads::ThreadServer;
+pub use sharing::Sharing;
+pub use stats::{Account, Datagrams, Expired, Stats, fairness};
 
 /// A server that is bound and not yet running, whatever it waits by.
 ///
@@ -73,7 +114,15 @@ pub trait Server: Send {
     /// Serves until stopped. What waits is opened here, on the calling thread.
     ///
     /// # Errors
-    /// Only what makes serving impossible: the mechanism cannot be opened, or its wait fails. Trouble with one
-    /// connection ends that connection.
+    /// Only what makes serving impossible: the mechanism cannot be opened, or its wait fails, and not only for
+    /// want of memory for a moment. Trouble with one connection ends that connection.
     fn run(self: Box<Self>) -> io::Result<Stats>;
+
+    /// As [`run`](Server::run), with the account of each thread.
+    ///
+    /// # Errors
+    /// As of [`run`](Server::run).
+    fn run_to_account(self: Box<Self>) -> io::Result<Account> {
+        Ok(Account::new(vec![self.run()?], None))
+    }
 }

@@ -2,9 +2,12 @@
 
 use pollmark_backends::Token;
 
+use super::Expiry;
 use crate::protocol::Peer;
 
-/// Told of everything a readiness loop does, as it does it. Every method is empty by default; `()` observes nothing.
+/// Told of everything that a [`ReadinessServer`](super::ReadinessServer) or a
+/// [`CompletionServer`](super::CompletionServer) does, as it does it; servers that block have none. Every method is
+/// empty by default; `()` observes nothing.
 ///
 /// ```
 /// use pollmark::protocol::Echo;
@@ -47,9 +50,15 @@ pub trait Observer: Send + 'static {
         let _ = (connection, bytes);
     }
 
-    /// The kernel took `bytes` of the `offered`.
+    /// The kernel took `bytes` of the `offered`. Of what was sent with others by one call of a completion loop, it is told
+    /// when that is over.
     fn wrote(&mut self, connection: Token, bytes: usize, offered: usize) {
         let _ = (connection, bytes, offered);
+    }
+
+    /// The connection has met a deadline of the limits, and is about to be closed.
+    fn expired(&mut self, connection: Token, expiry: Expiry) {
+        let _ = (connection, expiry);
     }
 
     /// The connection is gone.
@@ -79,6 +88,10 @@ impl Observer for Trace {
 
     fn wrote(&mut self, connection: Token, bytes: usize, offered: usize) {
         tracing::trace!(?connection, bytes, offered, "wrote");
+    }
+
+    fn expired(&mut self, connection: Token, expiry: Expiry) {
+        tracing::trace!(?connection, %expiry, "expired");
     }
 
     fn closed(&mut self, connection: Token) {

@@ -9,31 +9,35 @@ use super::wheel::{Timer, Timers};
 use crate::conn::Connection;
 use crate::protocol::Protocol;
 
-pub(super) struct Slot<P: Protocol> {
-    /// Absent in a vacant slot, and in the waker's, which the inbox owns.
+pub(super) struct Slot<P: Protocol, W = Interest> {
+    /// Absent in a vacant slot, in the waker's, which the inbox owns, and in a listener's, which other loops may share.
     pub(super) source: Option<OwnedSource>,
     generation: u32,
     timer: Timer,
-    /// What is wanted of the source, and, but for edge mode, what the poller was last told.
-    pub(super) interest: Interest,
+    /// What the driver asks of the source, and what it has told the kernel.
+    pub(super) state: W,
     pub(super) occupant: Occupant<P>,
 }
 
 pub(super) enum Occupant<P: Protocol> {
-    Vacant { next: Option<u32> },
+    Vacant {
+        next: Option<u32>,
+    },
     Listener,
+    /// A socket of datagrams.
+    Datagrams,
     Waker,
     Connection(Connection<P>),
 }
 
-pub(super) struct Slots<P: Protocol> {
-    slots: Vec<Slot<P>>,
+pub(super) struct Slots<P: Protocol, W = Interest> {
+    slots: Vec<Slot<P, W>>,
     free: Option<u32>,
     connections: usize,
 }
 
-impl<P: Protocol> Slots<P> {
-    pub(super) fn new() -> Slots<P> {
+impl<P: Protocol, W: Copy> Slots<P, W> {
+    pub(super) fn new() -> Slots<P, W> {
         Slots { slots: Vec::new(), free: None, connections: 0 }
     }
 
@@ -50,7 +54,7 @@ impl<P: Protocol> Slots<P> {
         }
     }
 
-    pub(super) fn insert(&mut self, source: Option<OwnedSource>, interest: Interest, occupant: Occupant<P>) -> Token {
+    pub(super) fn insert(&mut self, source: Option<OwnedSource>, state: W, occupant: Occupant<P>) -> Token {
         let token = self.next_token();
         self.connections += usize::from(matches!(occupant, Occupant::Connection(_)));
         match self.free {
@@ -59,16 +63,16 @@ impl<P: Protocol> Slots<P> {
                 if let Occupant::Vacant { next } = slot.occupant {
                     self.free = next;
                 }
-                (slot.source, slot.interest, slot.occupant) = (source, interest, occupant);
+                (slot.source, slot.state, slot.occupant) = (source, state, occupant);
             }
-            None => self.slots.push(Slot { source, generation: 0, timer: Timer::default(), interest, occupant }),
+            None => self.slots.push(Slot { source, generation: 0, timer: Timer::default(), state, occupant }),
         }
         token
     }
 
     /// The slot a token names, unless it has been vacated since.
     #[inline]
-    pub(super) fn get(&mut self, token: Token) -> Option<&mut Slot<P>> {
+    pub(super) fn get(&mut self, token: Token) -> Option<&mut Slot<P, W>> {
         self.slots.get_mut(token.slot() as usize).filter(|slot| slot.generation == token.generation())
     }
 
@@ -78,16 +82,16 @@ impl<P: Protocol> Slots<P> {
     }
 
     /// Vacates the slot; its timer must have been taken out of the wheel.
-    pub(super) fn remove(&mut self, token: Token) -> Option<(Option<OwnedSource>, Occupant<P>)> {
+    pub(super) fn remove(&mut self, token: Token) -> Option<(Option<OwnedSource>, W, Occupant<P>)> {
         let free = self.free;
         let slot = self.get(token)?;
         let vacant = Occupant::Vacant { next: free };
         let occupant = std::mem::replace(&mut slot.occupant, vacant);
-        let source = slot.source.take();
+        let (source, state) = (slot.source.take(), slot.state);
         slot.generation = slot.generation.wrapping_add(1);
         self.free = Some(token.slot());
         self.connections -= usize::from(matches!(occupant, Occupant::Connection(_)));
-        Some((source, occupant))
+        Some((source, state, occupant))
     }
 
     /// The tokens of all connections.
@@ -100,7 +104,7 @@ impl<P: Protocol> Slots<P> {
     }
 }
 
-impl<P: Protocol> Timers for Slots<P> {
+impl<P: Protocol, W> Timers for Slots<P, W> {
     fn timer(&mut self, slot: u32) -> &mut Timer {
         &mut self.slots[slot as usize].timer
     }

@@ -67,14 +67,19 @@ impl Wheel {
 
     /// Sets the deadline of `slot`, or takes it away.
     pub(super) fn set(&mut self, timers: &mut impl Timers, slot: u32, deadline: Option<Instant>) {
+        let due = deadline.map(|deadline| self.ticks_after(deadline));
+        self.set_tick(timers, slot, due);
+    }
+
+    /// The same, to a tick.
+    pub(super) fn set_tick(&mut self, timers: &mut impl Timers, slot: u32, due: Option<u64>) {
         let linked = timers.timer(slot).prev != NIL;
-        let Some(deadline) = deadline else {
+        let Some(due) = due else {
             if linked {
                 self.unlink(timers, slot);
             }
             return;
         };
-        let due = self.ticks_after(deadline);
         let later = due >= self.whole(timers.timer(slot).due);
         timers.timer(slot).due = due as u32;
         if linked && later {
@@ -178,11 +183,13 @@ impl Wheel {
         self.armed -= 1;
     }
 
-    fn ticks_until(&self, now: Instant) -> u64 {
+    /// The tick that `now` has reached.
+    pub(super) fn ticks_until(&self, now: Instant) -> u64 {
         (now.saturating_duration_since(self.start).as_millis() / TICK.as_millis()) as u64
     }
 
-    fn ticks_after(&self, deadline: Instant) -> u64 {
+    /// The first tick that is not before `deadline`.
+    pub(super) fn ticks_after(&self, deadline: Instant) -> u64 {
         let after = deadline.saturating_duration_since(self.start);
         let ticks = after.as_nanos().div_ceil(TICK.as_nanos());
         ticks.min(u128::from(self.now + FARTHEST)) as u64

@@ -1,0 +1,88 @@
+//! One client at a time: accept, read, write, close, accept the next. The first server of every textbook.
+//!
+//! Stevens calls it the iterative server. It is the floor under all others: nothing is waited for but the one
+//! connection, so its requests show what a request costs without any waiting for many; and it shows what waiting for
+//! many is for.
+
+use std::io;
+
+use super::super::{Abilities, Address, Config, Control, Kernel, Net, Server, Stats};
+use super::service::Service;
+use super::{Aside, Setup, serve};
+use crate::protocol::Protocol;
+
+/// One connection in service, all others in the listen queue until it is closed.
+///
+/// A client that stays silent keeps all others waiting for as long as it likes; only a deadline ends that, of the
+/// limits or of the protocol. [`Abilities::concurrent`] says so to whoever means to open two connections. Its
+/// [`Control`] is answered by a thread beside it; sockets that are [adopted](Control::adopt) wait their turn, and so do datagrams.
+///
+/// ```
+/// use pollmark::protocol::Echo;
+/// use pollmark::server::{Config, IterativeServer, Server};
+/// use std::io::{Read, Write};
+/// use std::net::TcpStream;
+///
+/// # fn main() -> std::io::Result<()> {
+/// let server = IterativeServer::bind(Config::listen("127.0.0.1:0".parse()?), Echo)?;
+/// let (address, control) = (server.addresses()[0].tcp().expect("a TCP address"), server.control());
+/// let running = std::thread::spawn(move || Box::new(server).run());
+///
+/// let (mut first, mut second) = (TcpStream::connect(address)?, TcpStream::connect(address)?);
+/// second.write_all(b"me too")?; // waits in the queue
+/// first.write_all(b"hello")?;
+/// let mut answer = [0; 5];
+/// first.read_exact(&mut answer)?;
+/// drop(first);
+/// second.read_exact(&mut answer)?; // its turn
+/// assert_eq!(&answer, b"me to");
+///
+/// control.stop();
+/// running.join().expect("the server does not panic")?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct IterativeServer<Q, N = Kernel>(Setup<Q, N>);
+
+impl<Q: Protocol> IterativeServer<Q> {
+    /// Binds the listeners.
+    ///
+    /// # Errors
+    /// What binding gives, with the address and what to do about it; `Unsupported` for any
+    /// [`AcceptPolicy`](super::super::AcceptPolicy) but `One`.
+    pub fn bind(config: Config, protocol: Q) -> io::Result<IterativeServer<Q>> {
+        Ok(IterativeServer(Setup::bind(config, protocol, Abilities::ITERATIVE)?))
+    }
+}
+
+impl<Q, N> IterativeServer<Q, N> {
+    /// Reaches its sockets through `net` instead of the system.
+    pub fn with_net<M: Net>(self, net: M) -> IterativeServer<Q, M> {
+        IterativeServer(self.0.with_net(net))
+    }
+}
+
+impl<Q: Protocol, N: Net> Server for IterativeServer<Q, N> {
+    fn addresses(&self) -> &[Address] {
+        &self.0.addresses
+    }
+
+    fn control(&self) -> Control {
+        self.0.control()
+    }
+
+    fn run(self: Box<Self>) -> io::Result<Stats> {
+        let Setup { config, protocol, net, listeners, addresses, inbox } = self.0;
+        let _span = tracing::debug_span!("serve", ?addresses, by = "iterative").entered();
+        let (buffer, limits, ours) = (config.read_buffer, config.limits.clone(), net.clone());
+        let aside = Aside::of(&config, &protocol);
+        serve(Abilities::ITERATIVE, 1, (config, ours, aside, listeners, inbox), |roster| {
+            // One buffer for all of them: the textbook has no more.
+            let mut service = Service::new(net, protocol, roster, buffer, &limits);
+            move |guest| {
+                service.serve(guest);
+                Ok(())
+            }
+        })
+    }
+}
