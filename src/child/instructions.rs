@@ -6,6 +6,15 @@ use super::wire::Instructions;
 
 pub(super) use sys::Counters;
 
+/// Counters, if instructions are to be counted; or why they cannot be.
+pub(super) fn open(wanted: bool) -> (Option<Counters>, Option<String>) {
+    match wanted.then(Counters::open) {
+        None => (None, None),
+        Some(Ok(counters)) => (Some(counters), None),
+        Some(Err(error)) => (None, Some(error.to_string())),
+    }
+}
+
 cfg_if::cfg_if! {
     if #[cfg(target_os = "linux")] {
         mod sys {

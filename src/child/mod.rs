@@ -7,24 +7,53 @@
 //! | idea | file |
 //! |---|---|
 //! | what the two say to each other | `wire.rs` |
-//! | the parent's end | `parent.rs` |
+//! | the parent's end, of one child and of several | `parent.rs`, `group.rs` |
+//! | whatever is started: heard, waited for, ended | `started.rs` |
+//! | several servers on one port, several loads as one | `servers.rs`, `loads.rs` |
 //! | the child's end | `orders.rs` |
 //! | the measured server | `serve.rs`, `instructions.rs` |
-//! | the load | `load.rs` |
+//! | the cheapest server, in the place of a measured one | `ceiling.rs`, `ceiling/echo.rs` |
+//! | a server that is not ours | `foreign.rs` |
+//! | the load, and whom it is aimed at | `load.rs`, `target.rs` |
+//! | a poller alone, and the parent's end of it | `poller.rs`, `drills.rs` |
+//! | who writes to it while it sleeps | `partner.rs` |
 
+mod ceiling;
+#[cfg(unix)]
+mod drills;
+mod foreign;
+mod group;
 mod instructions;
 mod load;
+mod loads;
 mod orders;
 mod parent;
+#[cfg(unix)]
+mod partner;
+#[cfg(unix)]
+mod poller;
 mod serve;
+mod servers;
+mod started;
+mod target;
 pub(crate) mod wire;
 
 use std::env;
-use std::process;
+use std::io;
+use std::process::{self, Command};
 
 use pollmark_backends::Registry;
 
-pub(crate) use parent::{Child, Failure};
+#[cfg(unix)]
+pub(crate) use drills::Drills;
+pub(crate) use loads::{Loads, Target, Trouble};
+pub(crate) use parent::Failure;
+pub(crate) use servers::{Lap, Servers, Service};
+pub(crate) use started::{Words, wait_at_most};
+pub(crate) use target::target;
+pub(crate) use wire::{Crew, Launch, Open, Ran, Span};
+#[cfg(unix)]
+pub(crate) use wire::{Drill, Drilled};
 
 /// Set in a child, to its role.
 const ROLE_VARIABLE: &str = "POLLMARK_CHILD";
@@ -33,17 +62,33 @@ const ROLE_VARIABLE: &str = "POLLMARK_CHILD";
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Role {
     Server,
+    Ceiling,
     Load,
+    /// A poller alone. Nowhere but on Unix is there what it could watch without a server.
+    Poller,
+    /// Who writes to a poller alone, once it sleeps.
+    Partner,
 }
 
 impl Role {
-    const ALL: [Role; 2] = [Role::Server, Role::Load];
+    const ALL: [Role; 5] = [Role::Server, Role::Ceiling, Role::Load, Role::Poller, Role::Partner];
 
     const fn name(self) -> &'static str {
         match self {
             Role::Server => "server",
+            Role::Ceiling => "ceiling",
             Role::Load => "load",
+            Role::Poller => "poller",
+            Role::Partner => "partner",
         }
+    }
+
+    /// This program, to be executed again in this role.
+    fn command(self) -> io::Result<Command> {
+        let mut command = Command::new(env::current_exe()?);
+        // The argument is for whoever looks at the list of processes.
+        command.arg(format!("{}-child", self.name())).env(ROLE_VARIABLE, self.name());
+        Ok(command)
     }
 }
 
@@ -62,8 +107,15 @@ impl Role {
 pub fn enter(registry: &Registry) {
     let Ok(role) = env::var(ROLE_VARIABLE) else { return };
     match Role::ALL.into_iter().find(|one| one.name() == role) {
-        Some(Role::Server) => serve::run(registry, &orders::orders()),
-        Some(Role::Load) => load::run(&orders::orders()),
+        Some(Role::Server) => serve::run(registry),
+        Some(Role::Ceiling) => ceiling::run(),
+        Some(Role::Load) => load::run(),
+        #[cfg(unix)]
+        Some(Role::Poller) => poller::run(registry),
+        #[cfg(unix)]
+        Some(Role::Partner) => partner::run(),
+        #[cfg(not(unix))]
+        Some(Role::Poller | Role::Partner) => eprintln!("a poller is measured alone on Unix only"),
         None => eprintln!("{ROLE_VARIABLE}={role:?} is not a role: it is set by pollmark for its children, unset it"),
     }
     process::exit(2);

@@ -1,47 +1,93 @@
 //! What parent and child say to each other: one JSON value a line, an order in, an answer out.
 
-use std::net::SocketAddr;
-use std::ops::Sub;
+use std::ops::{Add, Sub};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::measure::record::Ledger;
-use crate::workload::{Outcome, Until};
+use crate::client::Target;
+use crate::cpus::Pinning;
+#[cfg(unix)]
+use crate::exercise::{Done, Terms};
+use crate::server::{Address, Config, Sharing, Stats};
+use crate::speech::Speech;
+use crate::workload::{Outcome, Sources, Traffic, Transport, Until, buckets};
 
 /// What the server is told.
 #[derive(Serialize, Deserialize, Debug)]
 pub(crate) enum ServerOrder {
-    /// First of all, and once.
-    Serve { mechanism: String, cpu: Option<usize>, count_instructions: bool },
+    /// First of all, and once. Without a configuration, by the defaults, at an address that nobody listens at.
+    Serve {
+        mechanism: String,
+        #[serde(default)]
+        transport: Transport,
+        #[serde(default)]
+        speech: Speech,
+        cpu: Option<usize>,
+        #[serde(default)]
+        crew: Option<Crew>,
+        count_instructions: bool,
+        #[serde(default)]
+        config: Option<Box<Config>>,
+    },
+    /// First of all, and once: a server that is not ours, of which only laps are asked.
+    Launch { launch: Launch, cpu: Option<usize>, count_instructions: bool },
     /// Asks for the account since it was last asked; that of memory only if wanted, for it takes longest.
     Lap { memory: bool },
+    /// Lets the serving end in good order, and asks whether it has.
+    Drain,
+    /// Ends the serving, not the process, and asks for the whole account.
+    Stop,
+}
+
+/// A command that starts a server, in whose arguments `{addr}`, or `{host}` and `{port}`, stand for where it is to listen.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub(crate) struct Launch {
+    /// What it is called when something is said of it.
+    pub(crate) name: String,
+    pub(crate) program: PathBuf,
+    pub(crate) arguments: Vec<String>,
+    /// Where it runs.
+    pub(crate) directory: PathBuf,
+}
+
+/// Several threads.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub(crate) struct Crew {
+    pub(crate) threads: usize,
+    pub(crate) sharing: Sharing,
+    pub(crate) pin: Pinning,
 }
 
 /// What the server answers.
 #[derive(Serialize, Deserialize, Debug)]
 pub(crate) enum ServerAnswer {
     Serving {
-        address: SocketAddr,
+        address: Address,
         /// Why it is bound to no CPU, if it is not.
         unpinned: Option<String>,
         /// Why instructions are not counted, if they were to be.
         uncounted: Option<String>,
     },
     Lap(Box<Lap>),
+    Drained(bool),
+    Stopped(Box<Stats>),
     Failed(String),
 }
 
 /// The server's account since the last one, or since it began.
-#[derive(Clone, Copy, Serialize, Deserialize, Debug)]
+#[derive(Clone, Serialize, Deserialize, Debug)]
 pub(crate) struct Lap {
     pub(crate) cpu: Option<Duration>,
     pub(crate) user: Option<Duration>,
     pub(crate) system: Option<Duration>,
     pub(crate) instructions: Option<Instructions>,
-    pub(crate) ledger: Ledger,
-    /// Connections refused.
-    pub(crate) refused: u64,
+    /// What it did, by its own account; `None` of one that is not ours.
+    pub(crate) stats: Option<Stats>,
+    /// Connections that each thread has open, if there are several.
+    #[serde(default)]
+    pub(crate) open_by_thread: Vec<u64>,
     /// Bytes of memory the server has to itself now.
     pub(crate) memory: Option<u64>,
 }
@@ -63,24 +109,86 @@ impl Sub for Instructions {
     }
 }
 
+impl Add for Instructions {
+    type Output = Instructions;
+
+    fn add(self, other: Instructions) -> Instructions {
+        let kernel = self.kernel.zip(other.kernel).map(|(one, other)| one + other);
+        Instructions { user: self.user + other.user, kernel }
+    }
+}
+
+/// What a poller alone is told.
+#[cfg(unix)]
+#[derive(Serialize, Deserialize, Debug)]
+pub(crate) enum PollerOrder {
+    /// To go over a course. The answer is a [`Drilled`], or why there is none.
+    Drill(Drill),
+}
+
+/// A poller, a course, and how long.
+#[cfg(unix)]
+#[derive(Clone, Serialize, Deserialize, Debug)]
+pub(crate) struct Drill {
+    pub(crate) mechanism: String,
+    pub(crate) terms: Terms,
+    pub(crate) cpu: Option<usize>,
+    /// For the process that writes to a poller which sleeps.
+    pub(crate) partner_cpu: Option<usize>,
+    pub(crate) warm_up: Duration,
+    pub(crate) interval: Duration,
+    pub(crate) count_instructions: bool,
+}
+
+/// What was done on the course, and used for it.
+#[cfg(unix)]
+#[derive(Clone, Serialize, Deserialize, Debug)]
+pub(crate) struct Drilled {
+    pub(crate) done: Done,
+    pub(crate) cpu: Option<Duration>,
+    pub(crate) user: Option<Duration>,
+    pub(crate) system: Option<Duration>,
+    pub(crate) instructions: Option<Instructions>,
+    /// How often the process went to sleep.
+    pub(crate) slept: Option<u64>,
+    /// Why it is bound to no CPU, if it is not.
+    pub(crate) unpinned: Option<String>,
+    /// Why instructions are not counted, if they were to be.
+    pub(crate) uncounted: Option<String>,
+}
+
 /// What the load is told.
 #[derive(Serialize, Deserialize, Debug)]
 pub(crate) enum LoadOrder {
     /// First of all, and once.
     Target {
-        address: SocketAddr,
+        address: Target,
         size: usize,
         cpu: Option<usize>,
+        /// The number of its first connection.
+        #[serde(default)]
+        first: u32,
+        /// From where the kernel likes, if none are given.
+        #[serde(default)]
+        sources: Option<Sources>,
     },
+    /// What connections are to do from now on.
+    Follow(Traffic),
     OpenIdle(usize),
     OpenActive(usize),
     Run(Span),
+    /// So many connections at a time, each for one exchange, or for as many as the traffic says.
+    Churn(usize, Span),
     VerifyIdle,
     CloseActive,
+    /// Asks for the bytes of memory the load has to itself.
+    Memory,
+    /// Ends the run that is under way, whose answer then comes early. Has no answer itself.
+    Stop,
 }
 
 /// An [`Until`], as it travels.
-#[derive(Clone, Copy, Serialize, Deserialize, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
 pub(crate) enum Span {
     Elapsed(Duration),
     Requests(u64),
@@ -98,14 +206,21 @@ impl From<Span> for Until {
 /// What the load answers.
 #[derive(Serialize, Deserialize, Debug)]
 pub(crate) enum LoadAnswer {
-    Ready { unpinned: Option<String> },
+    Ready {
+        unpinned: Option<String>,
+    },
     Done,
     Ran(Ran),
-    Fault(String),
+    Memory(Option<u64>),
+    Fault {
+        why: String,
+        /// The server answered, and wrongly.
+        voids: bool,
+    },
 }
 
 /// An [`Outcome`], as it travels.
-#[derive(Serialize, Deserialize, Debug)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug, Default)]
 pub(crate) struct Ran {
     pub(crate) requests: u64,
     pub(crate) bytes: u64,
@@ -114,6 +229,21 @@ pub(crate) struct Ran {
     pub(crate) waits: u64,
     /// Latencies in nanoseconds, as the histogram distinguishes them, each with how often it was met.
     pub(crate) latency: Vec<(u64, u64)>,
+    /// Exchanges completed on each connection, if they stay.
+    #[serde(default)]
+    pub(crate) served: Vec<u64>,
+    /// What only an open loop tells.
+    #[serde(default)]
+    pub(crate) open: Option<Open>,
+}
+
+/// An [`OpenLoop`](crate::workload::OpenLoop), as it travels.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug, Default)]
+#[serde(default)]
+pub(crate) struct Open {
+    pub(crate) from_send: Vec<(u64, u64)>,
+    pub(crate) slip: Vec<(u64, u64)>,
+    pub(crate) unsent: u64,
 }
 
 impl From<&Outcome> for Ran {
@@ -125,6 +255,12 @@ impl From<&Outcome> for Ran {
             cpu: outcome.cpu,
             waits: outcome.waits,
             latency: outcome.buckets(),
+            served: outcome.served.clone(),
+            open: outcome.open.as_ref().map(|open| Open {
+                from_send: buckets(&open.from_send),
+                slip: buckets(&open.slip),
+                unsent: open.unsent,
+            }),
         }
     }
 }

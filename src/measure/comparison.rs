@@ -1,6 +1,10 @@
 //! The whole comparison: whole rounds, interleaved, as many as the budget allows.
 
-use std::fmt;
+mod contestants;
+mod grid;
+mod keeper;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,7 +12,13 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use pollmark_backends::Registry;
 
+#[cfg(unix)]
+use super::alone;
+use super::contestant::Contestant;
 use super::host::Host;
+use super::impossible::Impossible;
+use super::journal::{Kept, Round};
+use super::missing::{absent, name_what_is_missing};
 use super::placement::Placement;
 use super::plan::{self, Plan, Subject, Visit};
 use super::progress::{Progress, VisitDone};
@@ -16,25 +26,27 @@ use super::record::{self, Missing, Record, Settings, Trial};
 use super::schedule::Schedule;
 use super::shape;
 use super::visit::{self, Errand, Report};
-use crate::child;
-use crate::limits::{Limits, OTHER_DESCRIPTORS, Shortage, preflight};
+use super::workload::{Shape, Workload};
+use crate::child::{self, Crew};
+use crate::limits::Limits;
 use crate::mechanism::{Mechanism, UnknownMechanism};
-
-/// Idle connections, where nothing else was asked for.
-const DEFAULT_IDLE: [usize; 4] = [0, 100, 1_000, 5_000];
+use crate::server::Sharing;
+use crate::usage;
+use crate::workload::Sources;
+use keeper::Keeper;
 
 /// A comparison to be made. Set what differs from the defaults, then [`run`](Comparison::run) it.
 ///
 /// The program must have called [`child::enter`](crate::child::enter) first thing in `main`, with the same registry.
 ///
 /// ```no_run
-/// use pollmark::measure::Comparison;
+/// use pollmark::measure::{Comparison, Workload};
 /// use pollmark_backends::Registry;
 ///
 /// fn main() -> Result<(), Box<dyn std::error::Error>> {
 ///     let registry = Registry::builtin();
 ///     pollmark::child::enter(&registry);
-///     let record = Comparison::new(&registry).quick().run(&mut ())?;
+///     let record = Comparison::new(&registry).workload(&Workload::find("quick")?)?.run(&mut ())?;
 ///     println!("{} trials", record.trials.len());
 ///     Ok(())
 /// }
@@ -42,127 +54,130 @@ const DEFAULT_IDLE: [usize; 4] = [0, 100, 1_000, 5_000];
 pub struct Comparison<'a> {
     registry: &'a Registry,
     subjects: Vec<Subject>,
-    /// Subjects without a wait, which have no shape.
-    left_out: Vec<Subject>,
-    gates: bool,
-    idle: Option<Vec<usize>>,
-    active: Vec<usize>,
-    size: usize,
-    rounds: Option<usize>,
-    warm_up: Duration,
-    interval: Duration,
-    budget: Duration,
+    contestants: Vec<Contestant>,
+    workload: Workload,
+    sources: Option<Sources>,
     seed: u64,
     stop: Arc<AtomicBool>,
+    /// Where it is kept while it is made.
+    directory: Option<PathBuf>,
+    /// What is there of it, if it was interrupted.
+    kept: Option<Kept>,
 }
 
 impl<'a> Comparison<'a> {
-    /// The default: one mechanism of each family the registry has, up to 5,000 idle connections, 1, 10 and 100 active
-    /// ones, 64-byte echoes over TCP, within 80 seconds.
+    /// By the workload `default`: one mechanism of each family the registry has, up to 5,000 idle connections, 1, 10
+    /// and 100 active ones, 64-byte echoes over TCP, within 80 seconds.
     pub fn new(registry: &'a Registry) -> Comparison<'a> {
         Comparison {
             registry,
-            subjects: plan::subjects(registry, false),
-            left_out: Vec::new(),
-            gates: false,
-            idle: None,
-            active: vec![1, 10, 100],
-            size: 64,
-            rounds: None,
-            warm_up: Duration::from_millis(30),
-            interval: Duration::from_millis(150),
-            budget: Duration::from_secs(80),
+            subjects: plan::subjects(registry),
+            contestants: Vec::new(),
+            workload: Workload::find("default").expect("it comes with the program"),
+            sources: None,
             seed: fastrand::u64(..),
             stop: Arc::default(),
+            directory: None,
+            kept: None,
         }
     }
 
-    /// A smoke test of some ten seconds: small populations, short intervals. Its figures are not for publishing.
-    #[must_use]
-    pub fn quick(mut self) -> Comparison<'a> {
-        self.idle = Some(vec![0, 100]);
-        self.active = vec![1, 10];
-        (self.warm_up, self.interval) = (Duration::from_millis(10), Duration::from_millis(50));
-        self.budget = Duration::from_secs(10);
-        self
+    /// By another workload, which replaces all that one says: what differs from it is set afterwards.
+    ///
+    /// # Errors
+    /// [`UnknownMechanism`] if it names one that the registry does not have.
+    pub fn workload(mut self, workload: &Workload) -> Result<Comparison<'a>, UnknownMechanism> {
+        self.workload = workload.clone();
+        match workload.grid.mechanisms.as_slice() {
+            [] => {
+                self.subjects = plan::subjects(self.registry);
+                Ok(self)
+            }
+            names => self.subjects(names),
+        }
     }
 
-    /// Checks shapes instead: how the cost of a wait grows from 1,000 to 9,000 idle connections at one active. The
-    /// record then has a gate for each subject that waits. Takes longer than the default budget.
-    #[must_use]
-    pub fn shape(mut self) -> Comparison<'a> {
-        self.idle = Some(shape::IDLE.to_vec());
-        self.active = vec![1];
-        // A CPU that has slept wakes slowly for a while, and slopes must not show that.
-        self.warm_up = Duration::from_millis(100);
-        self.gates = true;
-        let (waiting, others) = self.subjects.into_iter().partition(|one| one.mechanism().trigger().is_some());
-        (self.subjects, self.left_out) = (waiting, others);
-        self
-    }
-
-    /// Compares the mechanisms of these names.
+    /// Compares the mechanisms of these names, or of [groups](Mechanism::parse_all) of them.
     ///
     /// # Errors
     /// [`UnknownMechanism`], which lists those there are.
     pub fn subjects<S: AsRef<str>>(mut self, names: &[S]) -> Result<Comparison<'a>, UnknownMechanism> {
-        self.subjects.clear();
-        for name in names {
-            let subject = Subject::new(Mechanism::parse(self.registry, name.as_ref())?);
-            // Named twice, it is one row all the same.
-            if !self.subjects.contains(&subject) {
-                self.subjects.push(subject);
-            }
-        }
+        // Named twice, it is one row all the same.
+        self.subjects = Mechanism::parse_all(self.registry, names)?.into_iter().map(Subject::new).collect();
         Ok(self)
     }
 
-    /// Compares every mechanism of the registry with every trigger it has.
+    /// Servers that are not ours beside them, in the same rounds and under the same load. One that is not here, or tells
+    /// no version, is missing in the record, with what to do about it.
     #[must_use]
-    pub fn all_subjects(mut self) -> Comparison<'a> {
-        self.subjects = plan::subjects(self.registry, true);
+    pub fn contestants(mut self, contestants: Vec<Contestant>) -> Comparison<'a> {
+        self.contestants = contestants;
         self
     }
 
     /// The numbers of idle connections. Sizes asked for are never dropped to save time.
     #[must_use]
     pub fn idle(mut self, sizes: Vec<usize>) -> Comparison<'a> {
-        self.idle = Some(sizes);
+        (self.workload.grid.idle, self.workload.grid.drop_idle_to_fit) = (sizes, false);
         self
     }
 
     /// The numbers of active connections.
     #[must_use]
     pub fn active(mut self, sizes: Vec<usize>) -> Comparison<'a> {
-        self.active = sizes;
+        self.workload.grid.active = sizes;
         self
     }
 
     /// Bytes of each payload, and of its echo.
     #[must_use]
     pub fn size(mut self, bytes: usize) -> Comparison<'a> {
-        self.size = bytes;
+        self.workload.grid.payload = vec![bytes];
+        self
+    }
+
+    /// So many server processes on one port for each visit, and as many load processes: for more connections than one
+    /// process may have. They share the CPUs that server and load have otherwise.
+    #[must_use]
+    pub fn processes(mut self, processes: usize) -> Comparison<'a> {
+        self.workload.grid.processes = processes;
+        self
+    }
+
+    /// A row for each of these numbers of threads; of more than one, for each of these ways to share a port. With fewer
+    /// CPUs than threads and load need, the record says so.
+    #[must_use]
+    pub fn threads(mut self, threads: Vec<usize>, sharing: Vec<Sharing>) -> Comparison<'a> {
+        (self.workload.grid.threads, self.workload.grid.sharing) = (threads, sharing);
+        self
+    }
+
+    /// Where connections come from, instead of from where the kernel likes, or from as many addresses of the loopback
+    /// as it takes.
+    #[must_use]
+    pub fn sources(mut self, sources: Sources) -> Comparison<'a> {
+        self.sources = Some(sources);
         self
     }
 
     /// Exactly so many rounds, instead of as many as the budget allows.
     #[must_use]
     pub fn rounds(mut self, rounds: usize) -> Comparison<'a> {
-        self.rounds = Some(rounds);
+        self.workload.time.rounds = Some(rounds);
         self
     }
 
     /// How long all may take.
     #[must_use]
     pub fn budget(mut self, budget: Duration) -> Comparison<'a> {
-        self.budget = budget;
+        self.workload.time.budget = budget;
         self
     }
 
     /// How long each cell is kept busy before it is measured, and how long it is measured.
     #[must_use]
     pub fn interval(mut self, warm_up: Duration, interval: Duration) -> Comparison<'a> {
-        (self.warm_up, self.interval) = (warm_up, interval);
+        (self.workload.time.warm_up, self.workload.time.interval) = (warm_up, interval);
         self
     }
 
@@ -180,45 +195,67 @@ impl<'a> Comparison<'a> {
         self
     }
 
+    /// Keeps what is measured in `directory` while it is measured, as [`journal`](super::journal) says, so that what
+    /// ends the program does not end the comparison: it can be [resumed](Comparison::resume).
+    #[must_use]
+    pub fn keep_in(mut self, directory: &Path) -> Comparison<'a> {
+        self.directory = Some(directory.to_owned());
+        self
+    }
+
     /// Makes the comparison.
     ///
     /// # Errors
-    /// [`Impossible`], before anything is measured. Later trouble is in the record, in place of what it hindered.
+    /// [`Impossible`], before anything is measured. Later trouble is in the record, in place of what it hindered; if
+    /// that it can no longer be kept is the trouble, the comparison ends early and says so in its last warning.
     pub fn run(self, progress: &mut dyn Progress) -> Result<Record, Impossible> {
         if child::is_unentered_child() {
             return Err(Impossible::NotEntered);
         }
-        let no_wait = "left out of a run for shapes: it has no wait whose cost could grow";
-        let mut missing: Vec<Missing> =
-            self.left_out.iter().map(|subject| absent(subject, None, None, no_wait.into())).collect();
-        let mut plan = self.plan(&mut missing)?;
+        let mut missing = Vec::new();
+        let (present, about) = self.present(&mut missing)?;
+        let mut plan = self.plan(&present, &mut missing)?;
+        let time = &self.workload.time;
         let counters = child::can_count_instructions();
         let mut schedule = Schedule {
-            budget: self.budget,
-            exactly: self.rounds,
-            may_drop: self.idle.is_none(),
+            budget: time.budget,
+            exactly: time.rounds,
+            may_drop: self.workload.grid.drop_idle_to_fit,
             extra: usize::from(counters.is_ok()),
             began: Instant::now(),
             done: 0,
         };
         let mut record = self.begin(&plan, &schedule, missing);
+        record.contestants = about;
+        let mut keeper = self.keeper(&plan, &mut record)?;
+        schedule.budget = schedule.budget.saturating_sub(keeper.spent(&plan));
         let wanted = plan.clone();
         let mut rng = Rng::with_seed(self.seed);
-        while let Some(dropped) = schedule.another(&mut plan) {
-            for idle in dropped {
+        while let Some(dropped) = keeper.another(&mut schedule, &mut plan) {
+            for &idle in &dropped {
                 self.leave_out(&plan, idle, schedule.done, &mut record);
             }
             progress.round(schedule.done, schedule.expected(&plan));
-            let began = Instant::now();
-            self.round(false, &plan, &schedule, &mut rng, &mut record, progress);
+            let visits = plan.round(false, &mut rng);
+            keeper.begin(Round::new(false, dropped, &plan, &visits), &record);
+            let (began, kept) = (Instant::now(), keeper.passed_over());
+            self.round(false, &plan, &visits, &schedule, &mut record, &mut keeper, progress);
             if self.stopped() {
                 break;
             }
             schedule.done += 1;
-            plan.learn(began.elapsed());
+            record.settings.rounds_done = schedule.done as u32;
+            // What was measured before took no time now.
+            if kept == keeper.passed_over() {
+                plan.learn(began.elapsed());
+            }
         }
         match counters {
-            Ok(()) if !self.stopped() => self.round(true, &plan, &schedule, &mut rng, &mut record, progress),
+            Ok(()) if !self.stopped() => {
+                let visits = plan.round(true, &mut rng);
+                keeper.begin(Round::new(true, Vec::new(), &plan, &visits), &record);
+                self.round(true, &plan, &visits, &schedule, &mut record, &mut keeper, progress);
+            }
             Ok(()) => {}
             Err(why) => warn(&mut record, format!("instructions: unavailable: {why}")),
         }
@@ -229,94 +266,48 @@ impl<'a> Comparison<'a> {
         }
         record.finished = !self.stopped();
         name_what_is_missing(&wanted, &mut record);
-        if self.gates {
-            record.gates = shape::gates(&wanted.subjects, self.registry, &record);
-        }
+        record.gates = self
+            .workload
+            .gates
+            .iter()
+            .flat_map(|shape| match shape {
+                Shape::Growth => shape::growth(&wanted.subjects, self.registry, &record),
+                Shape::Spinning => shape::spinning(&wanted.subjects, self.registry, &record),
+            })
+            .collect();
+        keeper.end(&mut record);
         record.warnings.iter().for_each(|warning| progress.note(warning));
         Ok(record)
-    }
-
-    /// The grid; what cannot be in it is put down as missing.
-    fn plan(&self, missing: &mut Vec<Missing>) -> Result<Plan, Impossible> {
-        let mut subjects = Vec::new();
-        for subject in &self.subjects {
-            match subject.mechanism().probe(self.registry) {
-                Ok(_) => subjects.push(subject.clone()),
-                Err(why) => missing.push(absent(subject, None, None, why.to_string())),
-            }
-        }
-        let Some(first) = subjects.first() else {
-            let reasons = missing.iter().map(|one| format!("{} ({})", one.subject, one.reason));
-            return Err(Impossible::NothingAvailable(reasons.collect::<Vec<_>>().join(", ")));
-        };
-        subjects.insert(1, first.again());
-
-        let active = sorted(&self.active);
-        if active.first().is_none_or(|least| *least == 0) {
-            return Err(Impossible::Invalid("at least one connection must be active: 1, 10 and 100 by default".into()));
-        }
-        if self.size == 0 {
-            return Err(Impossible::Invalid("a payload has at least one byte: 64 by default".into()));
-        }
-        if self.rounds == Some(0) {
-            return Err(Impossible::Invalid("no rounds, no results: ask for at least 1, better 3".into()));
-        }
-        if self.interval.is_zero() {
-            return Err(Impossible::Invalid("an interval of nothing measures nothing".into()));
-        }
-        let most_active = *active.last().expect("not empty");
-        let idle = self.idle_sizes(most_active, &subjects, missing)?;
-        Ok(Plan::new(subjects, idle, active, self.warm_up, self.interval))
-    }
-
-    fn idle_sizes(
-        &self,
-        most_active: usize,
-        subjects: &[Subject],
-        missing: &mut Vec<Missing>,
-    ) -> Result<Vec<usize>, Impossible> {
-        let allow = |idle: usize| preflight((idle + most_active) as u64);
-        if let Some(idle) = &self.idle {
-            let idle = sorted(idle);
-            let Some(most) = idle.last() else {
-                return Err(Impossible::Invalid("no number of idle connections was given; 0 is one".into()));
-            };
-            allow(*most).map_err(Impossible::Limit)?;
-            return Ok(idle);
-        }
-        allow(0).map_err(Impossible::Limit)?;
-        let mut fitting = Vec::new();
-        for idle in DEFAULT_IDLE {
-            match allow(idle) {
-                Ok(_) => fitting.push(idle),
-                Err(short) => {
-                    missing.extend(subjects.iter().map(|one| absent(one, Some(idle), None, short.to_string())));
-                }
-            }
-        }
-        Ok(fitting)
     }
 
     fn begin(&self, plan: &Plan, schedule: &Schedule, missing: Vec<Missing>) -> Record {
         let listed = plan.subjects.iter().filter(|subject| !subject.is_control()).map(Subject::label);
         let settings = Settings {
             rounds: schedule.expected(plan) as u32,
-            rounds_done: 0,
-            warmup_ns: self.warm_up.as_nanos() as u64,
-            measure_ns: self.interval.as_nanos() as u64,
-            payload_bytes: self.size as u64,
-            idle: plan.idle.iter().map(|&idle| idle as u32).collect(),
-            active: plan.active.iter().map(|&active| active as u32).collect(),
             mechanisms: listed.collect(),
-            budget_ns: self.rounds.is_none().then_some(self.budget.as_nanos() as u64),
+            idle: plan.idle.iter().map(|&idle| idle as u32).collect(),
+            ..self.workload.settings()
         };
         let command = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
         let mut record = Record::begin(command, self.seed, Host::gather(), settings);
-        record.missing = missing;
-        if Placement::choose().server.is_none() {
+        (record.missing, record.workload) = (missing, Some(self.workload.about()));
+        let placement = Placement::choose();
+        if let Some(most) = self.workload.grid.threads.iter().filter(|threads| **threads > 1).max()
+            && placement.is_shared(&placement.of_threads(*most))
+        {
+            let why = "share a CPU with the load: what they do more than one thread does not show what they could do";
+            warn(&mut record, format!("{most} threads {why}"));
+        }
+        if placement.server.is_none() {
             warn(&mut record, "unpinned: server and load are not bound to CPUs of their own here".into());
         }
-        if let Some(warning) = Limits::gather().warning() {
+        if let Some(tick) = usage::cpu_tick() {
+            warn(
+                &mut record,
+                format!("coarse: CPU time is counted in steps of {tick:?} here: short intervals tell little"),
+            );
+        }
+        for warning in [Limits::gather().warning(), record.host.warning()].into_iter().flatten() {
             warn(&mut record, warning);
         }
         record
@@ -325,7 +316,7 @@ impl<'a> Comparison<'a> {
     /// Puts down that an idle size is given up, for every subject. After a round it has figures all the same, and then
     /// the reader is told why they are not ranked.
     fn leave_out(&self, plan: &Plan, idle: usize, rounds: usize, record: &mut Record) {
-        let why = format!("left out to stay within {} s", self.budget.as_secs());
+        let why = format!("left out to stay within {} s", self.workload.time.budget.as_secs());
         if rounds > 0 {
             warn(
                 record,
@@ -335,89 +326,83 @@ impl<'a> Comparison<'a> {
         record.missing.extend(plan.subjects.iter().map(|subject| absent(subject, Some(idle), None, why.clone())));
     }
 
+    #[expect(clippy::too_many_arguments, reason = "each is another idea, and there is one caller of each kind")]
     fn round(
         &self,
         counted: bool,
         plan: &Plan,
+        visits: &[Visit],
         schedule: &Schedule,
-        rng: &mut Rng,
         record: &mut Record,
+        keeper: &mut Keeper,
         progress: &mut dyn Progress,
     ) {
         let placement = Placement::choose();
-        let visits = plan.round(rng);
         let rounds_after = schedule.expected(plan).saturating_sub(schedule.done + 1) + schedule.extra;
-        for (at, Visit { subject, idle, active }) in visits.iter().enumerate() {
-            let subject = &plan.subjects[*subject];
+        for (at, visit) in visits.iter().enumerate() {
+            let &Visit { idle, transport, ref loads, .. } = visit;
+            let subject = plan.visited(visit);
             if self.stopped() {
                 return;
             }
-            if let Some(why) = self.obstacle(subject, idle + active.iter().max().unwrap_or(&0)) {
-                let known =
-                    record.missing.iter().any(|one| one.subject == subject.label() && one.idle == Some(*idle as u32));
-                if !known {
-                    record.missing.push(absent(subject, Some(*idle), None, why));
-                }
+            let mut possible = self.possible(subject, idle, loads, record);
+            let label = subject.label();
+            let trial = Trial {
+                order: record.visits.len() as u32,
+                round: schedule.done as u32,
+                counted,
+                mechanism: subject.mechanism().map_or(&*label, Mechanism::name).to_owned(),
+                subject: label.clone(),
+                control: subject.is_control(),
+                ceiling: subject.is_ceiling(),
+                idle: idle as u32,
+                transport,
+                ..Trial::default()
+            };
+            keeper.pass_over(&trial, &mut possible);
+            if possible.is_empty() {
                 continue;
             }
             let after = if counted { 0 } else { rounds_after };
             let remaining = plan.time(&visits[at..]) + plan.round_time() * after as u32;
-            let label = subject.label();
-            progress.visiting(&label, *idle, remaining);
+            progress.visiting(&label, idle, remaining);
+            let sources = self.sources_for(idle + possible.iter().map(|load| load.active as usize).max().unwrap_or(0));
+            let crew = (subject.threads() > 1).then(|| Crew {
+                threads: subject.threads(),
+                sharing: subject.sharing(),
+                pin: placement.pin(subject.threads()),
+            });
             let errand = Errand {
-                mechanism: subject.mechanism().name(),
-                idle: *idle,
-                active,
-                size: self.size,
-                warm_up: self.warm_up,
-                interval: self.interval,
-                placement,
-                counted,
+                trial: &trial,
+                loads: &possible,
+                contestant: subject.contestant(),
+                crew: crew.as_ref(),
+                processes: self.workload.grid.processes,
+                sources: sources.as_ref(),
+                warm_up: self.workload.time.warm_up,
+                interval: self.workload.time.interval,
+                placement: if crew.is_some() { Placement { server: None, ..placement } } else { placement },
+                began: keeper.began,
             };
-            let report = visit::visit(&errand, &self.stop);
+            let report = self.visit(&errand, &mut |trial| keeper.trial(trial));
             progress.visited(&VisitDone {
                 subject: &label,
-                idle: *idle,
+                idle,
                 measured: report.trials.iter().filter(|trial| trial.void.is_none()).count(),
                 trouble: report.trials.iter().find_map(|trial| trial.void.as_deref()),
             });
-            self.put_down(subject, schedule.done as u32, *idle, report, record);
+            put_down(&errand, report, record);
+            keeper.visited(record);
         }
     }
 
-    fn put_down(&self, subject: &Subject, round: u32, idle: usize, report: Report, record: &mut Record) {
-        let order = record.visits.len() as u32;
-        record.visits.push(record::Visit {
-            order,
-            round,
-            subject: subject.label(),
-            idle: idle as u32,
-            active: report.trials.iter().map(|trial| trial.active).collect(),
-        });
-        record.trials.extend(report.trials.into_iter().map(|trial| Trial {
-            order,
-            round,
-            subject: subject.label(),
-            control: subject.is_control(),
-            ..trial
-        }));
-        if let Some(why) = report.unpinned {
-            warn(record, format!("unpinned: {why}"));
+    /// To a server, or to a poller alone.
+    fn visit(&self, errand: &Errand<'_>, keep: &mut dyn FnMut(&Trial)) -> Report {
+        #[cfg(unix)]
+        if self.workload.exercise.is_some() {
+            return alone::visit(errand, &self.stop, keep);
         }
-        if let Some(why) = report.uncounted {
-            warn(record, format!("instructions: {why}"));
-        }
-    }
-
-    /// What the mechanism itself cannot watch, it need not be asked to.
-    fn obstacle(&self, subject: &Subject, connections: usize) -> Option<String> {
-        let capabilities = subject.mechanism().probe(self.registry).ok()??;
-        let needed = connections + OTHER_DESCRIPTORS as usize;
-        if let Some(below) = capabilities.numbers_below.filter(|below| needed as u64 > *below) {
-            return Some(format!("it watches numbers below {below} only, and {connections} connections need more"));
-        }
-        let most = capabilities.most_sources.filter(|most| needed > *most)?;
-        Some(format!("it watches at most {most} sources"))
+        visit::visit(errand, &self.stop, keep)
     }
 
     fn stopped(&self) -> bool {
@@ -425,68 +410,30 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// Why a comparison cannot be made at all.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Impossible {
-    /// The process was started as a child, and has not entered its role.
-    NotEntered,
-    /// No mechanism asked for is available; each with the reason.
-    NothingAvailable(String),
-    /// More connections than the host, or this process and so its children, may have.
-    Limit(Shortage),
-    /// What was asked for makes no sense.
-    Invalid(String),
-}
-
-impl fmt::Display for Impossible {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Impossible::NotEntered => {
-                f.write_str("a child does not compare: call pollmark::child::enter first thing in main")
-            }
-            Impossible::NothingAvailable(reasons) => write!(f, "none of the mechanisms is available here: {reasons}"),
-            Impossible::Limit(shortage) => shortage.fmt(f),
-            Impossible::Invalid(why) => f.write_str(why),
-        }
+fn put_down(errand: &Errand<'_>, report: Report, record: &mut Record) {
+    record.visits.push(record::Visit {
+        order: errand.trial.order,
+        round: errand.trial.round,
+        subject: errand.trial.subject.clone(),
+        idle: errand.trial.idle,
+        transport: errand.trial.transport,
+        active: report.trials.iter().map(|trial| trial.active).collect(),
+        population: report.population,
+    });
+    record.trials.extend(report.trials);
+    if let Some(why) = report.unpinned {
+        warn(record, format!("unpinned: {why}"));
+    }
+    if let Some(why) = report.uncounted {
+        warn(record, format!("instructions: {why}"));
     }
 }
-
-impl std::error::Error for Impossible {}
 
 /// Says it once.
 fn warn(record: &mut Record, warning: String) {
     if !record.warnings.contains(&warning) {
         record.warnings.push(warning);
     }
-}
-
-/// What is in the plan, has no trial, and no reason for that yet: an interruption came first.
-fn name_what_is_missing(plan: &Plan, record: &mut Record) {
-    for subject in &plan.subjects {
-        let label = subject.label();
-        for (&idle, &active) in plan.idle.iter().flat_map(|idle| plan.active.iter().map(move |active| (idle, active))) {
-            let (of_idle, of_active) = (idle as u32, active as u32);
-            let tried = |trial: &Trial| trial.subject == label && trial.idle == of_idle && trial.active == of_active;
-            let named = |one: &Missing| one.subject == label && one.idle.is_none_or(|idle| idle == of_idle);
-            if !record.trials.iter().any(tried) && !record.missing.iter().any(named) {
-                let why = "interrupted before it was measured".to_owned();
-                record.missing.push(absent(subject, Some(idle), Some(active), why));
-            }
-        }
-    }
-}
-
-fn absent(subject: &Subject, idle: Option<usize>, active: Option<usize>, reason: String) -> Missing {
-    let number = |number: usize| number as u32;
-    Missing { subject: subject.label(), idle: idle.map(number), active: active.map(number), reason }
-}
-
-fn sorted(sizes: &[usize]) -> Vec<usize> {
-    let mut sizes = sizes.to_vec();
-    sizes.sort_unstable();
-    sizes.dedup();
-    sizes
 }
 
 #[cfg(test)]
@@ -501,10 +448,26 @@ mod tests {
     }
 
     #[test]
+    fn a_number_of_threads_or_a_way_of_sharing_asked_for_twice_is_one_row() {
+        let registry = Registry::builtin();
+        let comparison = Comparison::new(&registry).subjects(&["poll"]).expect("known everywhere");
+        let comparison =
+            comparison.threads(vec![2, 1, 2, 1], vec![Sharing::Shared, Sharing::Exclusive, Sharing::Shared]);
+        let mut missing = Vec::new();
+        let plan = comparison.plan(&[], &mut missing).expect("a plan");
+        let rows = plan.subjects.iter().map(Subject::label).chain(missing.iter().map(|one| one.subject.clone()));
+        let mut rows = rows.collect::<Vec<_>>();
+        rows.sort_unstable();
+        let all = rows.len();
+        rows.dedup();
+        assert_eq!((rows.len(), all), (4, 4), "by one, by two in two ways, and the control: {rows:?}");
+    }
+
+    #[test]
     fn a_size_given_up_after_a_round_is_told_where_its_figures_are_read() {
         let registry = Registry::builtin();
         let comparison = Comparison::new(&registry).subjects(&["poll"]).expect("known everywhere");
-        let plan = comparison.plan(&mut Vec::new()).expect("a plan");
+        let plan = comparison.plan(&[], &mut Vec::new()).expect("a plan");
         let mut record = Record::begin(Vec::new(), 1, Host::default(), Settings::default());
         comparison.leave_out(&plan, 1_000, 0, &mut record);
         assert!(record.warnings.is_empty() && record.missing.iter().any(|one| one.idle == Some(1_000)));

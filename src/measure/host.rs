@@ -4,11 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::limits::Limits;
+
+/// The Cargo.lock beside the sources, or nothing.
+const LOCK: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/Cargo.lock"));
 
 /// The host and the program, when the measuring began.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -46,12 +52,18 @@ pub struct Host {
     pub nofile_soft: Option<u64>,
     /// How far it may raise that (hard limit).
     pub nofile_hard: Option<u64>,
+    /// How many files all processes together may open.
+    pub files_most: Option<u64>,
     /// Longest queue of connections not yet accepted.
     pub somaxconn: Option<u64>,
+    /// Longest queue of connections not yet established, where the kernel sends no cookies instead.
+    pub syn_backlog: Option<u64>,
     /// Ports the kernel chooses from for outgoing connections, first and last.
     pub port_range: Option<(u16, u16)>,
     /// Most sockets kept in TIME_WAIT.
     pub time_wait_most: Option<u64>,
+    /// Most connections the packet filter keeps track of.
+    pub tracked_most: Option<u64>,
     /// Largest packet of the loopback interface.
     pub loopback_mtu_bytes: Option<u64>,
     /// Load average over one minute, when the measuring began.
@@ -64,9 +76,28 @@ pub struct Host {
     pub build: String,
     /// The commit, "+" after it if the sources differed from it.
     pub commit: Option<String>,
+    /// Flags the compiler was given beyond the profile.
+    pub flags: String,
+    /// Features of the package that were on.
+    pub features: String,
+    /// SHA-256 of the Cargo.lock that stood beside the sources.
+    pub lock_sha256: Option<String>,
+    /// SHA-256 of the program file.
+    pub binary_sha256: Option<String>,
 }
 
 impl Host {
+    /// What there is to say of a machine that was overloaded when the measuring began. A build just before is not that.
+    pub(crate) fn warning(&self) -> Option<String> {
+        let (load, cores) = (self.load_average?, self.cores?);
+        (load > 1.5 * cores as f64).then(|| {
+            format!(
+                "busy: the load average was {load:.1} on {cores} CPUs in the minute before: if what ran then ran on, \
+                 times are worth little; repeat this on a quiet machine"
+            )
+        })
+    }
+
     /// Looks around.
     pub fn gather() -> Host {
         let commit = env!("POLLMARK_COMMIT");
@@ -77,13 +108,21 @@ impl Host {
             rustc: env!("POLLMARK_RUSTC").to_owned(),
             build: format!("{}, {}", env!("POLLMARK_TARGET"), env!("POLLMARK_PROFILE")),
             commit: (!commit.is_empty()).then(|| commit.to_owned()),
+            flags: env!("POLLMARK_FLAGS").to_owned(),
+            features: env!("POLLMARK_FEATURES").to_owned(),
+            lock_sha256: (!LOCK.is_empty()).then(|| hexadecimal(&Sha256::digest(LOCK))),
+            binary_sha256: binary(),
             ..Host::default()
         };
         #[cfg(unix)]
         host.ask_unix();
+        host.kernel =
+            pollmark_backends::wine().map(|version| format!("wine {version}, which is not Windows")).or(host.kernel);
         let limits = Limits::gather();
         (host.nofile_soft, host.nofile_hard) = (limits.descriptors, limits.descriptors_hard);
-        (host.somaxconn, host.port_range) = (limits.backlog, limits.ports);
+        (host.somaxconn, host.syn_backlog, host.port_range) = (limits.backlog, limits.syn_queue, limits.ports);
+        host.time_wait_most = limits.time_wait_most;
+        (host.files_most, host.tracked_most) = (limits.files.map(|files| files.1), limits.tracked.map(|all| all.1));
         if cfg!(linux_like) {
             host.read_proc();
             host.read_sys();
@@ -113,7 +152,6 @@ impl Host {
         self.container = container();
         self.load_average = text("/proc/loadavg").and_then(|load| load.split(' ').next()?.parse().ok());
 
-        self.time_wait_most = number("/proc/sys/net/ipv4/tcp_max_tw_buckets");
         self.io_uring_disabled = number("/proc/sys/kernel/io_uring_disabled");
     }
 
@@ -158,18 +196,73 @@ impl Host {
             ("clock source", self.clocksource.clone()),
             ("load average", self.load_average.map(|load| load.to_string())),
             ("descriptors (ulimit -n)", limit),
+            ("fs.file-max", self.files_most.map(|most| most.to_string())),
             ("somaxconn", self.somaxconn.map(|most| most.to_string())),
+            ("tcp_max_syn_backlog", self.syn_backlog.map(|most| most.to_string())),
             ("local ports", self.port_range.map(|(first, last)| format!("{first} to {last}"))),
             ("tcp_max_tw_buckets", self.time_wait_most.map(|most| most.to_string())),
+            ("nf_conntrack_max", self.tracked_most.map(|most| most.to_string())),
             ("MTU of lo", self.loopback_mtu_bytes.map(|bytes| bytes.to_string())),
             ("io_uring_disabled", self.io_uring_disabled.map(|level| level.to_string())),
             ("mitigations", (!mitigations.is_empty()).then(|| mitigations.join("; "))),
             ("compiler", (!self.rustc.is_empty()).then(|| self.rustc.clone())),
             ("build", (!self.build.is_empty()).then(|| self.build.clone())),
             ("commit", self.commit.clone()),
+            ("flags", (!self.flags.is_empty()).then(|| self.flags.clone())),
+            ("features", (!self.features.is_empty()).then(|| self.features.clone())),
+            ("SHA-256 of Cargo.lock", self.lock_sha256.clone()),
+            ("SHA-256 of the program", self.binary_sha256.clone()),
         ];
         facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
+}
+
+impl Host {
+    /// The facts that are not the same in the other: name, value here, value there. Those that change by the minute
+    /// are left out.
+    pub fn differences(&self, other: &Host) -> Vec<(&'static str, String, String)> {
+        let steady = |host: &Host| Host { load_average: None, ..host.clone() }.facts();
+        let (here, there) = (steady(self), steady(other));
+        let of = |facts: &[(&str, String)], name: &str| {
+            facts.iter().find(|(one, _)| *one == name).map_or("unknown".to_owned(), |(_, value)| value.clone())
+        };
+        let names = here.iter().map(|(name, _)| *name);
+        let others = there.iter().map(|(name, _)| *name).filter(|name| here.iter().all(|(one, _)| one != name));
+        let both = names.chain(others).map(|name| (name, of(&here, name), of(&there, name)));
+        both.filter(|(_, here, there)| here != there).collect()
+    }
+
+    /// As above, of the facts by which two machines can be told apart. If there are none it is one machine, or two of
+    /// a kind. What can be changed without a screwdriver is not among them: kernel, limits, settings, programs.
+    pub fn machine_differences(&self, other: &Host) -> Vec<(&'static str, String, String)> {
+        let of_machine = ["system", "CPU", "CPUs", "virtual machine"];
+        let mut differences = self.differences(other);
+        // Kernels keep more or less of it to themselves, so it is not the same to the byte.
+        let close = |one: u64, other: u64| one.abs_diff(other) <= one / 50;
+        let memory = self.memory_bytes.zip(other.memory_bytes).is_some_and(|(one, other)| !close(one, other));
+        differences.retain(|(name, ..)| of_machine.contains(name) || (*name == "memory" && memory));
+        differences
+    }
+}
+
+/// The hash of the program file; it is read once.
+fn binary() -> Option<String> {
+    static HASH: OnceLock<Option<String>> = OnceLock::new();
+    let read = || {
+        let mut file = fs::File::open(std::env::current_exe().ok()?).ok()?;
+        let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 16]);
+        loop {
+            match file.read(&mut buffer).ok()? {
+                0 => return Some(hexadecimal(&hash.finalize())),
+                read => hash.update(&buffer[..read]),
+            }
+        }
+    };
+    HASH.get_or_init(read).clone()
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The signs containers leave: files of their runtime, or what it tells its processes.
@@ -213,6 +306,19 @@ mod tests {
     }
 
     #[test]
+    fn the_program_is_named_by_what_other_tools_find_too() {
+        let host = Host::gather();
+        // The example of FIPS 180-2.
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(hexadecimal(&Sha256::digest("abc")), abc);
+        let file = fs::read(std::env::current_exe().expect("a test is a program")).expect("readable");
+        assert_eq!(host.binary_sha256, Some(hexadecimal(&Sha256::digest(&file))));
+        let lock = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock")).expect("readable");
+        assert_eq!(host.lock_sha256, Some(hexadecimal(&Sha256::digest(&lock))));
+        assert!(host.features.split(' ').any(|feature| feature == "report"), "{}", host.features);
+    }
+
+    #[test]
     #[cfg(target_os = "linux")]
     fn linux_shows_the_main_facts() {
         let host = Host::gather();
@@ -225,6 +331,28 @@ mod tests {
         assert!(first < last, "{first} {last}");
         let names = host.facts().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
         assert!(["kernel", "CPUs", "memory", "local ports"].iter().all(|name| names.contains(name)), "{names:?}");
+    }
+
+    #[test]
+    fn an_overloaded_machine_is_told_of_and_one_that_has_just_built_us_is_not() {
+        let host = |load| Host { load_average: load, cores: Some(2), ..Host::default() };
+        assert_eq!([host(None), host(Some(2.4))].map(|host| host.warning()), [None, None]);
+        let warning = host(Some(11.56)).warning().expect("a warning");
+        assert!(warning.starts_with("busy: the load average was 11.6 on 2 CPUs"), "{warning}");
+    }
+
+    #[test]
+    fn a_machine_stays_the_same_under_another_kernel_and_is_another_with_other_processors() {
+        let here = Host { cpu: Some("A".into()), kernel: Some("6.1".into()), cores: Some(2), ..Host::default() };
+        let here = Host { memory_bytes: Some(8 << 30), load_average: Some(0.1), ..here };
+        let again = Host { kernel: Some("6.2".into()), memory_bytes: Some((8 << 30) - (9 << 20)), ..here.clone() };
+        let again = Host { load_average: Some(7.0), ..again };
+        assert_eq!(here.machine_differences(&again), []);
+        assert_eq!(here.differences(&again), [("kernel", "6.1".to_owned(), "6.2".to_owned())]);
+        let other = Host { cores: Some(4), memory_bytes: Some(16 << 30), cpu: None, ..here.clone() };
+        let names = here.machine_differences(&other).into_iter().map(|(name, ..)| name).collect::<Vec<_>>();
+        assert_eq!(names, ["CPU", "CPUs", "memory"]);
+        assert!(other.differences(&here).contains(&("CPU", "unknown".to_owned(), "A".to_owned())));
     }
 
     #[test]

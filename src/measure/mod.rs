@@ -9,31 +9,65 @@
 //! | idea | file |
 //! |---|---|
 //! | the whole: what is asked for, and the rounds | `comparison.rs` |
+//! | what is done, as data | `workload.rs`, `workload/`, and the files of `benches/workloads` |
+//! | servers that are not ours, as data; their commands | `contestant.rs`, `contestant/command.rs` |
+//! | their files, read strictly | `definition.rs` |
 //! | the grid, the order, what is dropped | `plan.rs` |
+//! | why nothing can be measured, or a cell was not | `impossible.rs`, `missing.rs` |
 //! | how many rounds, within a budget | `schedule.rs` |
 //! | how cost grows, as gates | `shape.rs` |
 //! | one visit | `visit.rs` |
+//! | one visit to a poller alone | `alone.rs` |
 //! | CPUs of server and load | `placement.rs` |
 //! | what the host counted meanwhile | `counters.rs` |
+//! | connections, counted by the kernel; its memory | `sockets.rs`, `memory.rs` |
+//! | what it took to have a population | `population.rs` |
 //! | what is told while it runs | `progress.rs` |
 //! | the record: every trial of a comparison, as it was | `record.rs` |
+//! | the record on disk while it is made, and read back | `journal.rs`, `journal/` |
+//! | its cells, and which of their trials count | `cells.rs` |
+//! | how its files are written | `file.rs` |
 //! | the host it was measured on | `host.rs` |
+//! | the open loop in a record, and when the load was late | `open_loop.rs` |
+//! | who was served how often, and connections that never pause beside them | `fairness.rs`, `firehose.rs` |
+//! | the cost model, and where two mechanisms cross | `fit.rs` |
 //! | medians, intervals, slopes, and when two results cannot be told apart | `stats.rs` |
 
+#[cfg(unix)]
+mod alone;
+pub(crate) mod cells;
 mod comparison;
+mod contestant;
 mod counters;
+mod definition;
+mod fairness;
+pub(crate) mod file;
+mod firehose;
+pub mod fit;
 pub mod host;
+mod impossible;
+pub mod journal;
+mod memory;
+mod missing;
+pub(crate) mod open_loop;
 mod placement;
 mod plan;
+mod population;
 mod progress;
 pub mod record;
 mod schedule;
 mod shape;
+mod sockets;
 pub mod stats;
 mod visit;
+pub mod workload;
 
-pub use comparison::{Comparison, Impossible};
+pub use comparison::Comparison;
+pub use contestant::{Absent, Contestant};
+pub use definition::BadDefinition;
 pub use host::Host;
+pub use impossible::Impossible;
 pub use plan::Subject;
 pub use progress::{Progress, VisitDone};
 pub use record::Record;
+pub use workload::Workload;

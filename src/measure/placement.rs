@@ -1,8 +1,6 @@
-//! Which CPUs server and load are bound to: two that share no core, if there are such.
+//! Which CPUs server and load are bound to: two that share no core, if there are such, and more for more threads.
 
-use std::fs;
-
-use crate::usage;
+use crate::cpus::{self, Pinning};
 
 /// A CPU for each of the two; none where they cannot be bound, or where there is only one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -14,30 +12,32 @@ pub(super) struct Placement {
 impl Placement {
     /// The first CPU this process may use, and the first that is no sibling of it.
     pub(super) fn choose() -> Placement {
-        let cpus = usage::cpus();
-        let [server, others @ ..] = cpus.as_slice() else { return Placement::default() };
-        let siblings = siblings(*server);
-        let apart = others.iter().find(|cpu| !siblings.contains(cpu));
-        match apart.or(others.first()) {
-            Some(load) => Placement { server: Some(*server), load: Some(*load) },
-            None => Placement::default(),
+        match cpus::apart().as_slice() {
+            [server, load, ..] => Placement { server: Some(*server), load: Some(*load) },
+            _ => Placement::default(),
         }
     }
-}
 
-/// The CPUs that share a core with `cpu`, as far as the system tells.
-fn siblings(cpu: usize) -> Vec<usize> {
-    let path = format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list");
-    fs::read_to_string(path).map(|list| parse(&list)).unwrap_or_default()
-}
+    /// A CPU for each of so many threads of the server. The load's is among them only if there are too few others.
+    pub(super) fn of_threads(self, threads: usize) -> Vec<usize> {
+        let all = cpus::apart();
+        let others: Vec<usize> = all.iter().copied().filter(|cpu| Some(*cpu) != self.load).collect();
+        let from = if others.len() < threads { all } else { others };
+        from.iter().copied().cycle().take(if from.is_empty() { 0 } else { threads }).collect()
+    }
 
-/// Reads `0-1,8`.
-fn parse(list: &str) -> Vec<usize> {
-    let numbers = |part: &str| {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)
-    };
-    list.split(',').filter_map(numbers).flatten().collect()
+    /// The same, for them to be bound to.
+    pub(super) fn pin(self, threads: usize) -> Pinning {
+        match self.of_threads(threads) {
+            cpus if cpus.is_empty() => Pinning::None,
+            cpus => Pinning::To(cpus),
+        }
+    }
+
+    /// Whether one of these is the load's too.
+    pub(super) fn is_shared(self, cpus: &[usize]) -> bool {
+        self.load.is_none_or(|load| cpus.contains(&load))
+    }
 }
 
 #[cfg(test)]
@@ -45,11 +45,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_of_cpus_are_read_as_the_kernel_writes_them() {
-        assert_eq!(parse("0-1\n"), [0, 1]);
-        assert_eq!(parse("0,64\n"), [0, 64]);
-        assert_eq!(parse("2-3,8"), [2, 3, 8]);
-        assert!(parse("").is_empty());
+    fn threads_of_the_server_leave_the_load_its_cpu_if_there_are_enough() {
+        let placement = Placement::choose();
+        let all = cpus::allowed().len();
+        for threads in 1..=4 {
+            let cpus = placement.of_threads(threads);
+            assert_eq!(cpus.len(), if all == 0 { 0 } else { threads });
+            assert_eq!(placement.is_shared(&cpus), all <= threads, "{threads} threads on {all} CPUs");
+        }
     }
 
     #[test]

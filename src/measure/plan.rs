@@ -1,42 +1,95 @@
 //! What is measured, in which order, and what is left out when the budget is too small.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fastrand::Rng;
 use pollmark_backends::Registry;
 
+use super::contestant::Contestant;
+use super::record::{CEILING, CONTROL, Load};
 use crate::mechanism::Mechanism;
+use crate::server::Sharing;
+use crate::workload::Transport;
 
-/// One row of the comparison: a mechanism, or a mechanism again as the control.
+/// One row of the comparison: a mechanism, by one thread or by several, or a mechanism again as the control; or a
+/// contestant. Or, beside the rows, the ceiling.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Subject {
-    mechanism: Mechanism,
+    who: Who,
+    threads: usize,
+    sharing: Sharing,
     control: bool,
 }
 
 impl Subject {
     /// A mechanism to be compared.
     pub const fn new(mechanism: Mechanism) -> Subject {
-        Subject { mechanism, control: false }
+        Subject::of(Who::Mechanism(mechanism))
+    }
+
+    /// A server that is not ours, to stand beside them.
+    pub const fn of_contestant(contestant: Contestant) -> Subject {
+        Subject::of(Who::Contestant(contestant))
+    }
+
+    const fn of(who: Who) -> Subject {
+        Subject { who, threads: 1, sharing: Sharing::ReusePort, control: false }
+    }
+
+    /// The same by so many threads, which share a port in this way.
+    #[must_use]
+    pub fn by_threads(&self, threads: usize, sharing: Sharing) -> Subject {
+        Subject { threads, sharing, ..self.clone() }
     }
 
     /// The same mechanism under a second label: what it differs by from itself is noise.
     #[must_use]
     pub fn again(&self) -> Subject {
-        Subject { mechanism: self.mechanism.clone(), control: true }
+        Subject { control: true, ..self.clone() }
     }
 
     /// The label of the row.
     pub fn label(&self) -> String {
-        match self.control {
-            false => self.mechanism.name().to_owned(),
-            true => format!("{} (A/A)", self.mechanism),
+        let threads = if self.threads > 1 { format!(" ×{} {}", self.threads, self.sharing) } else { String::new() };
+        let control = if self.control { CONTROL } else { "" };
+        match &self.who {
+            Who::Mechanism(mechanism) => format!("{mechanism}{threads}{control}"),
+            Who::Contestant(contestant) => contestant.label(),
+            Who::Ceiling => CEILING.to_owned(),
         }
     }
 
-    /// What it waits by.
-    pub const fn mechanism(&self) -> &Mechanism {
-        &self.mechanism
+    /// How many threads serve.
+    pub const fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// How they come by their connections.
+    pub const fn sharing(&self) -> Sharing {
+        self.sharing
+    }
+
+    /// What it waits by; `None` for a contestant, of which that is not for us to say, and for the ceiling, whose way of
+    /// waiting is not compared.
+    pub const fn mechanism(&self) -> Option<&Mechanism> {
+        match &self.who {
+            Who::Mechanism(mechanism) => Some(mechanism),
+            Who::Contestant(_) | Who::Ceiling => None,
+        }
+    }
+
+    /// The server that is not ours, if it is one.
+    pub const fn contestant(&self) -> Option<&Contestant> {
+        match &self.who {
+            Who::Contestant(contestant) => Some(contestant),
+            Who::Mechanism(_) | Who::Ceiling => None,
+        }
+    }
+
+    /// Whether it is the ceiling.
+    pub const fn is_ceiling(&self) -> bool {
+        matches!(self.who, Who::Ceiling)
     }
 
     /// Whether it is the control.
@@ -45,23 +98,37 @@ impl Subject {
     }
 }
 
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Who {
+    Mechanism(Mechanism),
+    Contestant(Contestant),
+    /// The cheapest server there can be.
+    Ceiling,
+}
+
 /// One visit to be made: a fresh server and a fresh load.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Visit {
     /// Which subject of the plan.
     pub(super) subject: usize,
     pub(super) idle: usize,
-    /// The active sizes, in the order they are measured in.
-    pub(super) active: Vec<usize>,
+    pub(super) transport: Transport,
+    /// The loads, in the order they are measured in.
+    pub(super) loads: Vec<Load>,
 }
 
 /// The grid, and how long each part of it takes.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Plan {
     pub(super) subjects: Vec<Subject>,
+    /// Not compared with them, and visited as they are: see [`Trial::ceiling`](super::record::Trial::ceiling).
+    ceiling: Option<Subject>,
     pub(super) idle: Vec<usize>,
-    pub(super) active: Vec<usize>,
+    pub(super) loads: Vec<Load>,
+    transports: BTreeSet<Transport>,
     cell: Duration,
+    /// Capacities that a visit finds out, each in as long as a cell.
+    capacities: u32,
     /// What rounds take here, as a multiple of what was expected.
     pace: f64,
 }
@@ -70,21 +137,42 @@ impl Plan {
     pub(super) fn new(
         subjects: Vec<Subject>,
         idle: Vec<usize>,
-        active: Vec<usize>,
+        loads: Vec<Load>,
         warm_up: Duration,
         interval: Duration,
     ) -> Plan {
-        Plan { subjects, idle, active, cell: warm_up + interval + CELL, pace: 1.0 }
+        let of_open_loops = loads.iter().filter(|load| load.offered.is_some());
+        let capacities = of_open_loops.map(|load| (load.traffic, load.active)).collect::<BTreeSet<_>>().len() as u32;
+        let transports = loads.iter().map(|load| load.transport).collect();
+        let cell = warm_up + interval + CELL;
+        Plan { subjects, ceiling: None, idle, loads, transports, cell, capacities, pace: 1.0 }
     }
 
-    /// One round: every subject with every idle population, in an order of its own.
-    pub(super) fn round(&self, rng: &mut Rng) -> Vec<Visit> {
+    /// With the ceiling, if there is a load that can be held to it.
+    pub(super) fn with_ceiling(self) -> Plan {
+        let ceiling = self.loads.iter().any(of_the_ceiling).then_some(Subject::of(Who::Ceiling));
+        Plan { ceiling, ..self }
+    }
+
+    /// Whom a visit is made to.
+    pub(super) fn visited(&self, visit: &Visit) -> &Subject {
+        let ceiling = self.ceiling.iter();
+        self.subjects.iter().chain(ceiling).nth(visit.subject).expect("a plan makes visits to its own subjects")
+    }
+
+    /// One round: every subject with every idle population by every transport, in an order of its own. One that counts
+    /// instructions is not held to the ceiling: nothing that it measures is a time.
+    pub(super) fn round(&self, counted: bool, rng: &mut Rng) -> Vec<Visit> {
         let mut visits = Vec::new();
-        for subject in 0..self.subjects.len() {
-            for &idle in &self.idle {
-                let mut active = self.active.clone();
-                rng.shuffle(&mut active);
-                visits.push(Visit { subject, idle, active });
+        for subject in 0..self.subjects.len() + usize::from(self.ceiling.is_some() && !counted) {
+            let of_ceiling = subject == self.subjects.len();
+            // Idle connections cost the load nothing, so it can do as much beside any number of them.
+            let idle = if of_ceiling { &self.idle[..self.idle.len().min(1)] } else { &self.idle };
+            for (&idle, &transport) in idle.iter().flat_map(|idle| self.transports.iter().map(move |by| (idle, by))) {
+                let mut loads = self.loads.clone();
+                loads.retain(|load| load.transport == transport && (!of_ceiling || of_the_ceiling(load)));
+                rng.shuffle(&mut loads);
+                visits.push(Visit { subject, idle, transport, loads });
             }
         }
         rng.shuffle(&mut visits);
@@ -93,7 +181,10 @@ impl Plan {
 
     /// How long a round takes, as far as can be told.
     pub(super) fn round_time(&self) -> Duration {
-        self.idle.iter().map(|&idle| self.visit_time(idle)).sum::<Duration>() * self.subjects.len() as u32
+        let subjects =
+            self.idle.iter().map(|&idle| self.visit_time(idle)).sum::<Duration>() * self.subjects.len() as u32;
+        let ceiling = self.ceiling.as_ref().and(self.idle.first()).map(|&idle| self.visit_time(idle));
+        (subjects + ceiling.unwrap_or_default()) * self.transports.len() as u32
     }
 
     /// How long these visits take.
@@ -102,7 +193,9 @@ impl Plan {
     }
 
     fn visit_time(&self, idle: usize) -> Duration {
-        let expected = VISIT + CONNECTION * idle as u32 + self.cell * self.active.len() as u32;
+        // As many by each transport.
+        let cells = (self.loads.len() / self.transports.len().max(1)) as u32 + self.capacities;
+        let expected = VISIT + CONNECTION * idle as u32 + self.cell * cells;
         expected.mul_f64(self.pace)
     }
 
@@ -123,43 +216,65 @@ impl Plan {
     }
 }
 
+/// Whether a load is held to the ceiling: an open loop is not to do as much as it can, beside a firehose
+/// no load does, and a poller alone has none.
+fn of_the_ceiling(load: &Load) -> bool {
+    load.offered.is_none() && load.exercise.is_none() && load.firehoses == 0
+}
+
 // What a visit costs besides measuring, as seen on two cores: two processes, a connection opened and proven, a cell
 // opened, verified and closed.
 const VISIT: Duration = Duration::from_millis(80);
 const CONNECTION: Duration = Duration::from_micros(90);
 const CELL: Duration = Duration::from_millis(15);
 
-/// The common form of each mechanism, or with `variants` every one; available or not.
-pub(super) fn subjects(registry: &Registry, variants: bool) -> Vec<Subject> {
-    let all = Mechanism::all(registry).into_iter();
-    all.filter(|mechanism| variants || mechanism.is_common()).map(Subject::new).collect()
+/// The common form of each mechanism, available or not.
+pub(super) fn subjects(registry: &Registry) -> Vec<Subject> {
+    Mechanism::all(registry).into_iter().filter(Mechanism::is_common).map(Subject::new).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workload::Offered;
 
     fn plan() -> Plan {
-        let subjects = subjects(&Registry::builtin(), false);
+        let subjects = subjects(&Registry::builtin());
+        let loads = [1, 10, 100].map(|active| Load { active, ..Load::default() }).to_vec();
         let (warm_up, interval) = (Duration::from_millis(30), Duration::from_millis(150));
-        Plan::new(subjects, vec![0, 100, 1_000, 5_000], vec![1, 10, 100], warm_up, interval)
+        Plan::new(subjects, vec![0, 100, 1_000, 5_000], loads, warm_up, interval)
     }
 
     #[test]
     fn a_round_visits_everything_once_and_the_seed_decides_the_order() {
         let plan = plan();
-        let round = plan.round(&mut Rng::with_seed(7));
-        assert_eq!(round, plan.round(&mut Rng::with_seed(7)));
-        assert_ne!(round, plan.round(&mut Rng::with_seed(8)));
+        let round = plan.round(false, &mut Rng::with_seed(7));
+        assert_eq!(round, plan.round(false, &mut Rng::with_seed(7)));
+        assert_ne!(round, plan.round(false, &mut Rng::with_seed(8)));
         let mut cells: Vec<_> = round.iter().map(|visit| (visit.subject, visit.idle)).collect();
         cells.sort_unstable();
         cells.dedup();
         assert_eq!(cells.len(), plan.subjects.len() * plan.idle.len());
         for visit in round {
-            let mut active = visit.active;
-            active.sort_unstable();
-            assert_eq!(active, plan.active);
+            let mut loads = visit.loads;
+            loads.sort_unstable();
+            assert_eq!(loads, plan.loads);
         }
+    }
+
+    #[test]
+    fn the_ceiling_is_visited_once_a_round_and_not_by_open_loops_or_to_count_instructions() {
+        let plan = plan();
+        let before = (plan.round_time(), plan.round(false, &mut Rng::with_seed(7)).len());
+        let plan = plan.with_ceiling();
+        let round = plan.round(false, &mut Rng::with_seed(7));
+        let visits = round.iter().filter(|visit| plan.visited(visit).is_ceiling()).collect::<Vec<_>>();
+        assert!(matches!(visits[..], [Visit { idle: 0, loads, .. }] if loads.len() == 3), "{visits:?}");
+        assert!(round.len() == before.1 + 1 && plan.round_time() > before.0);
+        assert_eq!(plan.round(true, &mut Rng::with_seed(7)).len(), before.1);
+        let open = plan.loads.iter().map(|load| Load { offered: Some(Offered::default()), ..*load }).collect();
+        let open = Plan::new(plan.subjects, vec![0], open, Duration::ZERO, Duration::ZERO).with_ceiling();
+        assert!(open.round(false, &mut Rng::with_seed(7)).iter().all(|visit| !open.visited(visit).is_ceiling()));
     }
 
     #[test]
@@ -170,6 +285,17 @@ mod tests {
         assert_eq!(plan.fit(3, full - Duration::from_millis(1)), [100]);
         assert_eq!(plan.fit(3, Duration::ZERO), [1_000]);
         assert_eq!(plan.idle, [0, 5_000]);
+    }
+
+    #[test]
+    fn what_a_closed_loop_finds_out_for_open_ones_takes_its_time_and_is_found_out_once() {
+        let visit = |offered: &[Option<u32>]| {
+            let offered = offered.iter().map(|one| one.map(|percent| Offered { percent, ..Offered::default() }));
+            let loads = offered.map(|offered| Load { active: 1, offered, ..Load::default() }).collect();
+            Plan::new(Vec::new(), vec![0], loads, Duration::ZERO, Duration::from_secs(1)).visit_time(0)
+        };
+        assert_eq!(visit(&[Some(50)]), visit(&[None; 2]));
+        assert_eq!(visit(&[Some(50), Some(110)]), visit(&[None; 3]));
     }
 
     #[test]

@@ -3,15 +3,28 @@
 //! A record holds trials, not conclusions. Tables and charts are made from it by [`report`](crate::report) and can be
 //! made again from a `results.json` years later. Units stand in the names: `_ns` nanoseconds, `_bytes` bytes.
 
+mod settings;
+
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::fairness::Served;
 use super::host::Host;
+pub use super::open_loop::OpenLoop;
+use super::stats::Pool;
+use crate::exercise::Exercise;
+use crate::workload::{Traffic, Transport};
+pub use settings::{Load, Settings};
 
 /// The schema written here. A reader of it refuses a higher number; a field added later is optional and leaves it.
 pub const SCHEMA: u32 = 1;
+
+/// What the label of the A/A control ends with, behind that of the row it is a second time.
+pub const CONTROL: &str = " (A/A)";
+/// The row that stands beside the others: what the load does against the cheapest server.
+pub(crate) const CEILING: &str = "ceiling";
 
 /// One comparison.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -32,6 +45,12 @@ pub struct Record {
     pub host: Host,
     /// What was asked for.
     pub settings: Settings,
+    /// The servers that are not ours, of those that were measured; none in records of before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contestants: Vec<Contestant>,
+    /// What was done, with what it shows and what was expected; `None` in records of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<About>,
     /// The visits made, in order.
     pub visits: Vec<Visit>,
     /// Every trial, counted and void ones included, in order.
@@ -56,6 +75,8 @@ impl Record {
             finished: false,
             host,
             settings,
+            contestants: Vec::new(),
+            workload: None,
             visits: Vec::new(),
             trials: Vec::new(),
             missing: Vec::new(),
@@ -65,28 +86,40 @@ impl Record {
     }
 }
 
-/// What a comparison was asked to do.
+/// The workload a comparison was made by, in words; its numbers, with what was changed of them, are the [`Settings`].
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Settings {
-    /// Rounds planned. Each visits every mechanism with every idle population once.
-    pub rounds: u32,
-    /// Rounds completed.
-    pub rounds_done: u32,
-    /// How long each cell runs before it is measured.
-    pub warmup_ns: u64,
-    /// How long each cell is measured.
-    pub measure_ns: u64,
-    /// Size of a request, and of its echo.
-    pub payload_bytes: u64,
-    /// Idle populations, ascending.
-    pub idle: Vec<u32>,
-    /// Numbers of active connections, ascending.
-    pub active: Vec<u32>,
-    /// The subjects, in the order they are listed: row labels, without the control.
-    pub mechanisms: Vec<String>,
-    /// Time the whole may take, where it was the budget that decided about rounds.
-    pub budget_ns: Option<u64>,
+pub struct About {
+    /// What it is chosen by.
+    pub name: String,
+    /// What was done, in a line.
+    pub title: String,
+    /// What may be concluded from it.
+    pub shows: String,
+    /// What must not be concluded from it.
+    pub hides: String,
+    /// The shape that was expected before anything was measured.
+    pub expect: String,
+}
+
+/// A server that is not ours, as it was when it was measured.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Contestant {
+    /// The row it is, as in [`Trial::subject`].
+    pub label: String,
+    /// Its class: it stands beside those of the same, and apart from ours.
+    pub class: String,
+    /// What it is, in a line.
+    pub title: String,
+    /// What makes the comparison fair, or unfair.
+    pub settings: String,
+    /// What it said of its version.
+    pub version: String,
+    /// What started it.
+    pub command: Vec<String>,
+    /// How long it was kept busy before anything was measured of it.
+    pub warm_up_ns: u64,
 }
 
 /// One fresh pair of server and load processes, for one subject and one idle population.
@@ -100,8 +133,40 @@ pub struct Visit {
     pub subject: String,
     /// Its idle population.
     pub idle: u32,
+    /// What carried the bytes.
+    #[serde(default, skip_serializing_if = "Transport::is_usual")]
+    pub transport: Transport,
     /// The numbers of active connections, in the order they were measured.
     pub active: Vec<u32>,
+    /// What it took to have the idle connections; `None` if there were none, and in records of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub population: Option<Population>,
+}
+
+/// What it took to open the idle connections of a visit, and to have them.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Population {
+    /// Server processes, and as many load processes.
+    pub processes: u32,
+    /// Addresses the connections came from; `None` if the kernel chose.
+    pub sources: Option<u32>,
+    /// From the first connect(2) to the last connection that had proven to be served.
+    pub setup_ns: u64,
+    /// Memory that came to belong to the server processes alone.
+    pub servers_bytes: Option<u64>,
+    /// As above, to the load processes.
+    pub loads_bytes: Option<u64>,
+    /// By how much the kernel's slabs grew, of the whole machine, whoever made them grow; from 1,000 connections on.
+    pub slabs_bytes: Option<u64>,
+    /// By how much those of its caches grew that gained an object or more for each two connections. Both ends of each
+    /// are in them, for both are on this host; what looking into /proc/PID/fd makes for each descriptor is not. Empty
+    /// where the host does not show them, which to root it does.
+    pub caches_bytes: BTreeMap<String, u64>,
+    /// How much the kernel's counters of trouble rose meanwhile, as in [`Trial::kernel`].
+    pub kernel: BTreeMap<String, u64>,
+    /// Sockets of the port in TIME_WAIT when all was closed, counted by the kernel.
+    pub time_wait_left: Option<u64>,
 }
 
 /// One cell, measured once.
@@ -116,14 +181,41 @@ pub struct Trial {
     pub counted: bool,
     /// The row it belongs to: `epoll`, or `epoll (A/A)` for the control.
     pub subject: String,
-    /// The mechanism, by the name it is chosen by.
+    /// The mechanism, by the name it is chosen by; of a contestant, its label.
     pub mechanism: String,
     /// It is the A/A control: a mechanism measured a second time under another label, to show the noise.
     pub control: bool,
+    /// It is the ceiling: the cheapest server there can be, one loop without limits, deadlines or an account, in the
+    /// place of a measured one. What the load does against it, it does at most.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ceiling: bool,
     /// Connections open and silent.
     pub idle: u32,
     /// Connections kept busy.
     pub active: u32,
+    /// What each of them does; `None` in records of before, see [`Settings::traffic`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
+    /// What carries the bytes.
+    #[serde(skip_serializing_if = "Transport::is_usual")]
+    pub transport: Transport,
+    /// Connections beside the active ones that never pause: each has 64 KiB and more under way all the time. What they ask
+    /// of the server is in its CPU time and calls, and in no figure of exchanges.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub firehoses: u32,
+    /// Bytes the firehoses got back each second, verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub firehose_bytes_per_second: Option<f64>,
+    /// What the active connections had each; `None` where there is one, or where they do not stay, and in records of before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub served: Option<Served>,
+    /// When its interval began, after [`Record::started`]; `None` in records of before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub began_ns: Option<u64>,
+    /// What the poller did by itself. Idle and active connections are then descriptors, of which the active are ready
+    /// at a time; requests are messages, or descriptors registered and taken out; the server is the poller's process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exercise: Option<Exercise>,
     /// From the first request sent to the last echo received.
     pub duration_ns: u64,
     /// Exchanges completed, each verified byte by byte.
@@ -138,9 +230,12 @@ pub struct Trial {
     pub server_user_ns: Option<u64>,
     /// The part spent in the kernel: as above.
     pub server_system_ns: Option<u64>,
+    /// How often the poller's process went to sleep, where the poller was alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slept: Option<u64>,
     /// CPU time of the load's process.
     pub client_cpu_ns: Option<u64>,
-    /// What the server did meanwhile.
+    /// What the server did meanwhile; all 0 for a contestant, which keeps no such account.
     pub ledger: Ledger,
     /// Instructions the server ran in user mode; only in the counting round, where the host permits.
     pub instructions_user: Option<u64>,
@@ -151,23 +246,47 @@ pub struct Trial {
     /// How much of it came with the idle connections, for each of them.
     pub rss_per_connection_bytes: Option<f64>,
     /// The latency histogram: the upper end of each bucket in nanoseconds, and how many requests fell into it.
-    /// Ascending; buckets without a request are left out.
+    /// Ascending; buckets without a request are left out. In an open loop, from when each was due.
     pub latency: Vec<(u64, u64)>,
-    /// The load ran out of CPU before the server did, so throughput and latency say more about the load.
+    /// What an open loop was, and tells beside; `None` for a closed one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_loop: Option<OpenLoop>,
+    /// The load ran out of CPU before the server did, so throughput and latency say more about the load. In an open
+    /// loop: it was itself too late, see [`OpenLoop::is_late`].
     pub client_limited: Option<bool>,
     /// CPU time the hypervisor gave to others meanwhile, over all CPUs.
     pub steal_ns: Option<u64>,
     /// How much the kernel's counters of trouble rose: `ListenOverflows`, `ListenDrops`, `TCPBacklogDrop`,
     /// `TCPTimeouts`, `RetransSegs`.
     pub kernel: BTreeMap<String, u64>,
+    /// Connections established at the server's port when the trial was over and before any was closed, counted by the
+    /// kernel (sock_diag(7), or /proc/net/tcp; of Unix sockets /proc/net/unix).
+    pub established: Option<u64>,
+    /// Connections open then, by the servers' own account.
+    pub open: Option<u64>,
+    /// Those of each of its threads, if there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub open_by_thread: Vec<u64>,
     /// Why the trial does not count; then no figure of it is used.
     pub void: Option<String>,
 }
 
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 impl Trial {
-    /// Whether its times may be used.
-    pub fn is_timed(&self) -> bool {
-        !self.counted && self.void.is_none()
+    /// Adds its latencies to those of others. Exchanges that were due and never sent count as longer than all.
+    pub(crate) fn add_latencies_to(&self, pool: &mut Pool) {
+        pool.add(&self.latency);
+        pool.add_longer(self.open_loop.as_ref().map_or(0, |open| open.unsent));
+    }
+
+    /// Its latencies alone.
+    pub(crate) fn latencies(&self) -> Pool {
+        let mut pool = Pool::default();
+        self.add_latencies_to(&mut pool);
+        pool
     }
 }
 
@@ -185,6 +304,8 @@ pub struct Ledger {
     pub wait_calls: u64,
     /// System calls made to change what is watched.
     pub change_calls: u64,
+    /// Times that all connections were moved to another mechanism: by `adaptive`, and by no other.
+    pub migrations: u64,
     /// Calls of accept(2).
     pub accepts: u64,
     /// Calls of recv(2).
@@ -201,21 +322,33 @@ pub struct Ledger {
     pub derived: bool,
 }
 
+impl From<pollmark_backends::Ledger> for Ledger {
+    /// The poller's part of it.
+    fn from(ledger: pollmark_backends::Ledger) -> Ledger {
+        Ledger {
+            waits: ledger.waits,
+            events: ledger.events,
+            empty: ledger.empty,
+            wait_calls: ledger.wait_calls,
+            change_calls: ledger.change_calls,
+            migrations: ledger.migrations,
+            calls: ledger.calls(),
+            derived: ledger.derived,
+            ..Ledger::default()
+        }
+    }
+}
+
 impl From<crate::server::Stats> for Ledger {
     fn from(stats: crate::server::Stats) -> Ledger {
         Ledger {
-            waits: stats.ledger.waits,
-            events: stats.ledger.events,
-            empty: stats.ledger.empty,
-            wait_calls: stats.ledger.wait_calls,
-            change_calls: stats.ledger.change_calls,
             accepts: stats.accept_calls,
             reads: stats.read_calls,
             writes: stats.write_calls,
             closes: stats.closed + stats.refused,
             would_block: stats.spurious,
             calls: stats.calls(),
-            derived: stats.ledger.derived,
+            ..Ledger::from(stats.ledger)
         }
     }
 }

@@ -51,11 +51,13 @@ impl Schedule {
 mod tests {
     use super::*;
     use crate::measure::plan::subjects;
+    use crate::measure::record::Load;
     use pollmark_backends::Registry;
 
     fn plan() -> Plan {
+        let load = Load { active: 1, ..Load::default() };
         let (warm_up, interval) = (Duration::from_millis(30), Duration::from_millis(150));
-        Plan::new(subjects(&Registry::builtin(), false), vec![0, 500, 1_000], vec![1], warm_up, interval)
+        Plan::new(subjects(&Registry::builtin()), vec![0, 500, 1_000], vec![load], warm_up, interval)
     }
 
     fn schedule(budget: Duration, exactly: Option<usize>) -> Schedule {

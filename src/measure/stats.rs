@@ -4,6 +4,7 @@
 //! within a round: the two were measured moments apart, and what slowed one slowed the other.
 
 use fastrand::Rng;
+use serde::Serialize;
 
 /// How much slower is worth telling at all, however sure one is.
 pub const SMALLEST_EFFECT: f64 = 0.05;
@@ -12,7 +13,7 @@ pub const SMALLEST_EFFECT: f64 = 0.05;
 const RESAMPLES: usize = 1_000;
 
 /// From where to where a value may reasonably lie.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Interval {
     /// The lower end.
     pub low: f64,
@@ -20,7 +21,8 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// A value and, from two repeats on, its 95 % interval.
+/// A value and, from two repeats on, its interval: from six on one of 95 %. The least and the most of fewer hold the
+/// median with 1 − 2^(1−n), that is 75 % of three, 88 % of four, 94 % of five.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Estimate {
     /// The median.
@@ -51,10 +53,33 @@ impl Estimate {
         Estimate::of(&ratios, seed)
     }
 
+    /// By what factor `subject` is above `baseline` where the two were measured apart, so that no repeat of one belongs
+    /// to one of the other: the ratio of their medians, with both drawn anew for the interval.
+    ///
+    /// `None` unless both have values, and the baseline a positive median.
+    ///
+    /// ```
+    /// use pollmark::measure::stats::Estimate;
+    /// let change = Estimate::of_change(&[12.1, 11.9, 12.0], &[10.0, 10.1, 9.9], 1).expect("values");
+    /// assert!((change.value - 1.2).abs() < 1e-9 && change.is_beyond(0.05) && !change.is_below(0.05));
+    /// ```
+    pub fn of_change(subject: &[f64], baseline: &[f64], seed: u64) -> Option<Estimate> {
+        let value = median(subject)? / median(baseline).filter(|base| *base > 0.0)?;
+        // Ratios of what was drawn from each, since the medians of one say nothing of those of the other.
+        let (of, to) = (medians(subject, seed), medians(baseline, !seed));
+        let ratios = of.iter().zip(&to).map(|(of, to)| of / to).collect::<Vec<_>>();
+        Some(Estimate { value, interval: ends(&ratios) })
+    }
+
     /// Whether a ratio shows a difference worth telling: its whole interval lies beyond 1 + `margin`. A ratio seen
     /// only once never does.
     pub fn is_beyond(&self, margin: f64) -> bool {
         self.interval.is_some_and(|interval| interval.low > 1.0 + margin)
+    }
+
+    /// The same in the other direction: by as large a factor.
+    pub fn is_below(&self, margin: f64) -> bool {
+        self.interval.is_some_and(|interval| interval.high < 1.0 / (1.0 + margin))
     }
 }
 
@@ -87,21 +112,30 @@ pub fn quantile(values: &[f64], at: f64) -> Option<f64> {
     Some(sorted[below] + share * (above - sorted[below]))
 }
 
-/// The 95 % interval of the median, by resampling the repeats. One repeat has none.
+/// The interval of the median, by resampling the repeats. One repeat has none.
 ///
-/// With three repeats it is simply the lowest to the highest, which is as much as three can say.
+/// With up to five repeats it is simply the lowest to the highest, which is as much as they can say.
 fn bootstrap(values: &[f64], seed: u64) -> Option<Interval> {
+    ends(&medians(values, seed))
+}
+
+/// Medians of the repeats drawn anew; none of one repeat, which tells nothing of how others would be.
+fn medians(values: &[f64], seed: u64) -> Vec<f64> {
     if values.len() < 2 {
-        return None;
+        return Vec::new();
     }
     let mut rng = Rng::with_seed(seed);
     let mut drawn = vec![0.0; values.len()];
-    let mut resample = |_| {
+    let resample = |_| {
         drawn.fill_with(|| values[rng.usize(..values.len())]);
         middle(&mut drawn)
     };
-    let medians = (0..RESAMPLES).map(&mut resample).collect::<Vec<_>>();
-    Some(Interval { low: quantile(&medians, 0.025)?, high: quantile(&medians, 0.975)? })
+    (0..RESAMPLES).map(resample).collect()
+}
+
+/// Where 95 % of what was drawn lies.
+fn ends(drawn: &[f64]) -> Option<Interval> {
+    Some(Interval { low: quantile(drawn, 0.025)?, high: quantile(drawn, 0.975)? })
 }
 
 /// The median, in place: what a bootstrap does a thousand times.
@@ -149,34 +183,45 @@ pub fn log_log_slope(points: &[(f64, f64)]) -> Option<f64> {
 pub struct Pool {
     buckets: std::collections::BTreeMap<u64, u64>,
     samples: u64,
+    /// Of which nobody knows how long they took, but that it was longer than the others.
+    longer: u64,
 }
 
 impl Pool {
     /// Adds a histogram: upper ends of buckets in nanoseconds, and how many samples fell into each.
     pub fn add(&mut self, histogram: &[(u64, u64)]) {
-        for (upper_ns, count) in histogram {
-            *self.buckets.entry(*upper_ns).or_default() += count;
-            self.samples += count;
+        for &(upper_ns, count) in histogram {
+            let bucket = self.buckets.entry(upper_ns).or_default();
+            *bucket = bucket.saturating_add(count); // a record may come from anybody
+            self.samples = self.samples.saturating_add(count);
         }
     }
 
-    /// How many samples there are.
+    /// Adds so many that would have taken longer than all others: what was due and never sent. To leave them out would
+    /// make the latencies of a server the better, the less it keeps up.
+    pub fn add_longer(&mut self, count: u64) {
+        self.longer = self.longer.saturating_add(count);
+    }
+
+    /// How many samples there are, without those that took longer than anybody knows.
     pub fn samples(&self) -> u64 {
         self.samples
     }
 
     /// The latency that the share `at` of the samples does not exceed, in nanoseconds, to the width of a bucket.
     ///
-    /// `None` with fewer than ten samples beyond it: a p99 needs 1,000, a p99.9 needs 10,000.
+    /// `None` with fewer than ten samples beyond it: a p99 needs 1,000, a p99.9 needs 10,000. `None` too where it is
+    /// longer than [anybody knows](Pool::add_longer).
     pub fn percentile(&self, at: f64) -> Option<u64> {
+        let all = self.samples.saturating_add(self.longer);
         // Not quite ten, because 1 - 0.999 is not quite a thousandth.
-        if (1.0 - at) * (self.samples as f64) < 10.0 - 1e-6 {
+        if (1.0 - at) * (all as f64) < 10.0 - 1e-6 {
             return None;
         }
-        let wanted = (at * self.samples as f64).ceil() as u64;
-        let mut seen = 0;
+        let wanted = (at * all as f64).ceil() as u64;
+        let mut seen = 0_u64;
         self.buckets.iter().find_map(|(upper_ns, count)| {
-            seen += count;
+            seen = seen.saturating_add(*count);
             (seen >= wanted).then_some(*upper_ns)
         })
     }
@@ -207,11 +252,49 @@ mod tests {
     }
 
     #[test]
+    fn what_was_never_sent_took_longer_than_all_that_was() {
+        let mut pool = Pool::default();
+        pool.add(&[(10, 900), (20, 80)]);
+        pool.add_longer(20);
+        assert_eq!((pool.samples(), pool.percentile(0.5), pool.percentile(0.9)), (980, Some(10), Some(10)));
+        assert_eq!((pool.percentile(0.98), pool.percentile(0.99)), (Some(20), None), "two of a hundred are unsent");
+    }
+
+    #[test]
+    fn of_up_to_five_repeats_the_interval_is_the_least_to_the_most_and_of_six_less() {
+        let values = [5.0, 1.0, 4.0, 2.0, 3.0, 6.0];
+        for repeats in 2..=5 {
+            let few = &values[..repeats];
+            let interval = Estimate::of(few, 1).and_then(|estimate| estimate.interval).expect("repeats");
+            let least = few.iter().copied().fold(f64::INFINITY, f64::min);
+            let most = few.iter().copied().fold(0.0, f64::max);
+            assert_eq!((interval.low, interval.high), (least, most), "{repeats}");
+        }
+        let six = Estimate::of(&values, 1).and_then(|estimate| estimate.interval).expect("repeats");
+        assert!(six.low > 1.0 && six.high < 6.0, "{six:?}");
+    }
+
+    #[test]
     fn noise_that_hits_both_of_a_pair_does_not_hide_a_difference() {
         let baseline = [10.0, 30.0, 12.0, 11.0, 25.0];
         let subject = baseline.map(|value| value * 1.3);
         let ratio = Estimate::of_ratio(&subject, &baseline, 1).expect("five pairs");
         assert!((ratio.value - 1.3).abs() < 1e-9 && ratio.is_beyond(0.2) && !ratio.is_beyond(0.31), "{ratio:?}");
+    }
+
+    #[test]
+    fn what_was_measured_apart_is_compared_without_pairs() {
+        let before = [10.0, 10.2, 9.9, 10.1, 9.8];
+        let same = Estimate::of_change(&before, &before, 3).expect("values");
+        assert!(same.value == 1.0 && !same.is_beyond(0.0) && !same.is_below(0.0), "{same:?}");
+        let interval = same.interval.expect("five repeats");
+        assert!(interval.low < 1.0 && interval.high > 1.0, "both are drawn, and apart: {interval:?}");
+        let slower = Estimate::of_change(&before.map(|value| value * 1.3), &before[..3], 3).expect("values");
+        assert!(slower.is_beyond(0.2) && !slower.is_beyond(0.35), "{slower:?}");
+        let faster = Estimate::of_change(&before[..3], &before.map(|value| value * 1.3), 3).expect("values");
+        assert!(faster.is_below(0.2) && !faster.is_below(0.35), "{faster:?}");
+        assert_eq!(Estimate::of_change(&[1.0], &before, 3).expect("values").interval, None, "seen once");
+        assert_eq!((Estimate::of_change(&[], &before, 3), Estimate::of_change(&before, &[0.0], 3)), (None, None));
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::client::Target;
 use crate::limits::Shortage;
 
 /// Why a load could not be opened, or a run does not count.
@@ -55,11 +55,16 @@ pub enum Fault {
     /// A connection could not be opened.
     Connect {
         /// Where to.
-        target: SocketAddr,
+        target: Target,
         /// How many were open by then.
         opened: usize,
         /// What the kernel said.
         error: io::Error,
+    },
+    /// Somebody has stopped it while connections were being opened.
+    Stopped {
+        /// How many were open by then.
+        opened: usize,
     },
     /// The process may not have so many connections.
     Limit(Shortage),
@@ -94,12 +99,20 @@ impl fmt::Display for Fault {
             }
             Fault::Lost { connection, error } => write!(f, "connection {connection} was lost: {error}"),
             Fault::Silent { after, waiting } => {
-                write!(f, "no echo for {} s; {waiting} connections are waiting", after.as_secs_f64())
+                let are = if *waiting == 1 { "connection is" } else { "connections are" };
+                let seconds = after.as_secs_f64();
+                write!(
+                    f,
+                    "no echo for {seconds} s; {waiting} {are} waiting: the server hangs, or does not serve so many at once"
+                )
             }
             Fault::Connect { target, opened: 0, error } => {
                 write!(f, "cannot connect to {target}: {error}")?;
                 match error.kind() {
-                    io::ErrorKind::ConnectionRefused => f.write_str("; is a server listening there?"),
+                    io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
+                        f.write_str("; is a server listening there?")
+                    }
+                    io::ErrorKind::WouldBlock => f.write_str(FULL),
                     _ => Ok(()),
                 }
             }
@@ -109,14 +122,19 @@ impl fmt::Display for Fault {
                     io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse => {
                         f.write_str("; local ports have run out: widen the ephemeral range, or open fewer")
                     }
+                    io::ErrorKind::WouldBlock => f.write_str(FULL),
                     _ => Ok(()),
                 }
             }
+            Fault::Stopped { opened } => write!(f, "stopped when {opened} connections were open"),
             Fault::Limit(shortage) => shortage.fmt(f),
             Fault::Wait(error) => write!(f, "the generator cannot wait: {error}"),
         }
     }
 }
+
+/// What a Unix socket says when it has been waited for in vain.
+const FULL: &str = "; its listen queue is full, and nobody accepts";
 
 impl std::error::Error for Fault {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {

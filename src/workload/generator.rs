@@ -1,33 +1,42 @@
 //! The load generator: a closed loop over non-blocking sockets, on one thread, by one fixed mechanism.
 
+mod open;
+
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use pollmark_backends::{AsSource, Event, Events, Interest, Poller, Registry, Token, Trigger};
+use socket2::SockRef;
 
-use super::Fault;
 use super::channel::{Channel, Phase};
 use super::connect::Connector;
 use super::stamp::Stamp;
-use crate::{limits, usage};
+use super::{Fault, Outcome, Pace, Sources, Traffic};
+use crate::client::Target;
+use crate::limits::{self, OPENING_AT_ONCE};
+use crate::usage;
 
 /// How long a server may keep all connections waiting before it counts as silent.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Connections being opened at a time: fewer than any listen queue holds.
-const IN_FLIGHT: usize = 64;
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// The most bytes taken by one read.
+const LARGEST_READ: usize = 256 * 1024;
 /// The most events taken from one wait.
 const BATCH: usize = 256;
-/// The load counts as the limit when it was busy for more than this part of the time.
-const BUSY: f64 = 0.85;
 /// Latencies are counted in nanoseconds up to this, with three digits; longer ones count as this.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// The ways to wait, best first: what this system has of them is used for every load, whatever the server waits by.
 const MECHANISMS: [&str; 3] = ["epoll", "kqueue", "poll"];
+
+/// What every load here waits by.
+pub(crate) fn mechanism() -> io::Result<Box<dyn Poller>> {
+    let registry = Registry::builtin();
+    let available = MECHANISMS.iter().filter_map(|name| registry.get(name).ok()).find(|one| one.probe().is_ok());
+    available.map_or(Err(io::ErrorKind::Unsupported.into()), |entry| entry.open())
+}
 
 /// When a run ends. What is under way is waited for, so that it ends with every connection at rest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,37 +47,6 @@ pub enum Until {
     Requests(u64),
 }
 
-/// What a run did. There is no outcome of a run with a fault.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// Exchanges completed, each verified byte by byte.
-    pub requests: u64,
-    /// Bytes received and verified.
-    pub bytes: u64,
-    /// From the first send to the last echo.
-    pub elapsed: Duration,
-    /// CPU time of this process meanwhile, all threads; unknown if the system does not tell.
-    pub cpu: Option<Duration>,
-    /// How often the generator waited.
-    pub waits: u64,
-    /// How long exchanges took, in nanoseconds; with churn, from connect(2) to the verified echo.
-    pub latency: Histogram<u64>,
-}
-
-impl Outcome {
-    /// The latencies as the histogram distinguishes them: the upper end of each bucket in nanoseconds, and how many
-    /// exchanges fell into it. Empty buckets are left out.
-    pub fn buckets(&self) -> Vec<(u64, u64)> {
-        let recorded = self.latency.iter_recorded();
-        recorded.map(|bucket| (bucket.value_iterated_to(), bucket.count_at_value())).collect()
-    }
-}
-
-/// Whether a load that used so much CPU time in a run of this length was itself the limit, rather than the server.
-pub fn was_the_limit(cpu: Duration, elapsed: Duration) -> bool {
-    cpu.as_secs_f64() > BUSY * elapsed.as_secs_f64()
-}
-
 /// Connections to one server, and the loop that keeps them busy.
 ///
 /// ```no_run
@@ -76,7 +54,8 @@ pub fn was_the_limit(cpu: Duration, elapsed: Duration) -> bool {
 /// use std::time::Duration;
 ///
 /// # fn main() -> Result<(), pollmark::workload::Fault> {
-/// let mut load = Generator::new("127.0.0.1:7000".parse().expect("an address"), 64)?;
+/// let server: std::net::SocketAddr = "127.0.0.1:7000".parse().expect("an address");
+/// let mut load = Generator::new(server, 64)?;
 /// load.open_idle(1_000)?;
 /// load.open_active(10)?;
 /// let outcome = load.run(Until::Elapsed(Duration::from_secs(1)))?;
@@ -92,33 +71,49 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// A load of payloads of `size` bytes (at least 1) on the echo server at `target`. Nothing is opened yet.
+    /// A load of payloads of `size` bytes (at least 1) on the echo server at `target`, an address of TCP or a Unix
+    /// socket. Nothing is opened yet.
     ///
     /// # Errors
     /// [`Fault::Wait`] if the mechanism to wait by cannot be opened.
-    pub fn new(target: SocketAddr, size: usize) -> Result<Generator, Fault> {
-        let registry = Registry::builtin();
-        let available = MECHANISMS.iter().filter_map(|name| registry.get(name).ok()).find(|one| one.probe().is_ok());
-        let poller = match available {
-            Some(entry) => entry.open().map_err(Fault::Wait)?,
-            None => return Err(Fault::Wait(io::ErrorKind::Unsupported.into())),
-        };
-        let size = size.max(1);
-        let engine = Engine {
-            poller,
-            connector: Connector::new(target),
-            stamp: Stamp::new(size),
-            // One byte more than an echo, so that an echo too long is seen at once.
-            buffer: vec![0; (size + 1).min(256 * 1024)].into_boxed_slice(),
+    pub fn new(target: impl Into<Target>, size: usize) -> Result<Generator, Fault> {
+        let mut engine = Engine {
+            poller: mechanism().map_err(Fault::Wait)?,
+            connector: Connector::new(target.into()),
+            traffic: Traffic::default(),
+            stamp: Stamp::new(1),
+            buffer: Box::default(),
+            first_id: 0,
             next_id: 0,
+            runs: 0,
             stop: Arc::default(),
         };
+        engine.follow(Traffic { payload: size, ..Traffic::default() });
         Ok(Generator { engine, idle: Vec::new(), active: Vec::new() })
     }
 
-    /// Lets whoever sets `stop` end a run early. What is under way is still waited for, and the outcome counts.
+    /// From now on connections do this; those that are open, too.
+    pub fn follow(&mut self, traffic: Traffic) {
+        self.engine.follow(traffic);
+    }
+
+    /// Lets whoever sets `stop` end a run early. What is under way is still waited for, and the outcome counts. What is
+    /// being opened then is given up.
     pub fn stop_on(&mut self, stop: Arc<AtomicBool>) {
         self.engine.stop = stop;
+    }
+
+    /// Lets connections come from these addresses in turn, instead of from where the kernel likes. Those of a Unix
+    /// socket come from none.
+    pub fn come_from(&mut self, sources: Sources) {
+        self.engine.connector.come_from(sources);
+    }
+
+    /// Numbers connections from `first` on. Echoes differ by the number of their connection, so that loads with
+    /// numbers of their own find out if one is sent the echo of another.
+    pub fn number_from(&mut self, first: u32) {
+        self.engine.first_id = first;
+        self.engine.next_id = first;
     }
 
     /// Opens idle connections, a few at a time. Each proves by one exchange that the server serves it.
@@ -147,24 +142,31 @@ impl Generator {
         Ok(())
     }
 
-    /// Keeps all active connections busy.
+    /// Keeps all active connections busy, or has them [keep pace](Traffic::pace). They stay open, however many
+    /// [exchanges](Traffic::exchanges) they make.
     ///
     /// # Errors
     /// The first [`Fault`]: the run does not count, and the connections are of no more use.
     pub fn run(&mut self, until: Until) -> Result<Outcome, Fault> {
-        self.engine.drive(&mut self.active, until, Renewal::SameConnection)
+        let mut places: Vec<_> = self.active.drain(..).map(Some).collect();
+        let outcome = match self.engine.traffic.pace {
+            Pace::Closed => self.engine.drive(&mut places, until, Renewal::SameConnection),
+            _ => self.engine.keep_pace(&mut places, until),
+        };
+        self.active.extend(places.into_iter().flatten());
+        outcome
     }
 
-    /// Opens `connections` at a time, each for one exchange, and closes each by a reset; closes the active ones of
-    /// before.
+    /// Opens `connections` at a time, each for one exchange, or for as many as [`Traffic::exchanges`] says, and closes
+    /// each by a reset; closes the active ones of before.
     ///
     /// # Errors
     /// As [`run`](Generator::run).
     pub fn churn(&mut self, connections: usize, until: Until) -> Result<Outcome, Fault> {
         self.close_active()?;
         self.check_descriptors(connections)?;
-        let mut channels = Vec::with_capacity(connections);
-        self.engine.drive(&mut channels, until, Renewal::NewConnection { at_once: connections })
+        let mut places = Vec::with_capacity(connections);
+        self.engine.drive(&mut places, until, Renewal::NewConnection { at_once: connections })
     }
 
     /// Makes sure that every idle connection is still open, and that none has received a byte.
@@ -190,7 +192,7 @@ impl Generator {
 
     /// How many connections were ever opened.
     pub fn opened(&self) -> u32 {
-        self.engine.next_id
+        self.engine.next_id - self.engine.first_id
     }
 
     /// Connections open, idle and active.
@@ -199,7 +201,7 @@ impl Generator {
     }
 
     fn check_descriptors(&self, more: usize) -> Result<(), Fault> {
-        limits::descriptors_for(self.connections() + more).map_err(Fault::Limit)
+        limits::descriptors_for(self.connections().saturating_add(more)).map_err(Fault::Limit)
     }
 }
 
@@ -207,9 +209,13 @@ impl Generator {
 struct Engine {
     poller: Box<dyn Poller>,
     connector: Connector,
+    traffic: Traffic,
     stamp: Stamp,
     buffer: Box<[u8]>,
+    first_id: u32,
     next_id: u32,
+    /// Runs of an open loop, whose arrivals at random are others in each.
+    runs: u64,
     stop: Arc<AtomicBool>,
 }
 
@@ -220,30 +226,51 @@ enum Renewal {
     NewConnection { at_once: usize },
 }
 
+/// What a wait came back with.
+enum Seen {
+    Something,
+    Nothing,
+    Interruption,
+}
+
 impl Engine {
+    fn follow(&mut self, traffic: Traffic) {
+        let (payload, outstanding) = (traffic.payload.max(1), traffic.outstanding.max(1));
+        self.traffic = Traffic { payload, outstanding, ..traffic };
+        if self.stamp.size() != payload {
+            self.stamp = Stamp::new(payload);
+        }
+        // One byte more than all the echoes that are owed, so that one too long is seen at once.
+        let most = payload.saturating_mul(outstanding).saturating_add(1).min(LARGEST_READ);
+        self.buffer = vec![0; most].into_boxed_slice();
+    }
+
     /// Opens `count` connections; `before` are open already, which only the error tells.
     fn open(&mut self, count: usize, before: usize) -> Result<Vec<Channel>, Fault> {
         let mut events = Events::with_capacity(BATCH);
         let mut channels: Vec<Channel> = Vec::with_capacity(count);
         let mut proven = 0;
         while proven < count {
-            while channels.len() < count && channels.len() - proven < IN_FLIGHT {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Fault::Stopped { opened: before + proven });
+            }
+            while channels.len() < count && channels.len() - proven < OPENING_AT_ONCE as usize {
                 let slot = channels.len();
                 channels.push(self.connect(slot, Instant::now()).map_err(|fault| counted(fault, before + proven))?);
             }
             self.wait(&mut events, channels.len() - proven)?;
             for event in &events {
                 let advanced = self.advance(&mut channels[event.token().slot() as usize], event);
-                proven += usize::from(advanced.map_err(|fault| counted(fault, before + proven))?);
+                proven += advanced.map_err(|fault| counted(fault, before + proven))?;
             }
         }
         Ok(channels)
     }
 
     /// The closed loop. The clock is read once for each exchange: the end of one is the beginning of the next.
-    fn drive(&mut self, channels: &mut Vec<Channel>, until: Until, renewal: Renewal) -> Result<Outcome, Fault> {
+    fn drive(&mut self, places: &mut Vec<Option<Channel>>, until: Until, renewal: Renewal) -> Result<Outcome, Fault> {
         let mut events = Events::with_capacity(BATCH);
-        let mut latency = Histogram::new_with_bounds(1, LONGEST.as_nanos() as u64, 3).expect("valid bounds");
+        let mut latency = histogram();
         let mut requests = 0;
         let mut under_way = 0;
         let (cpu, waits) = (usage::cpu_time(), self.poller.ledger().waits);
@@ -251,50 +278,56 @@ impl Engine {
         let mut now = began;
         let mut quota = Quota::new(until, began);
 
+        let before = begun(places);
         let at_once = match renewal {
-            Renewal::SameConnection => channels.len(),
+            Renewal::SameConnection => places.len(),
             Renewal::NewConnection { at_once } => at_once,
         };
+        // After so many exchanges a connection has done what it was opened for.
+        let exchanges = match renewal {
+            Renewal::SameConnection => u64::MAX,
+            Renewal::NewConnection { .. } => self.traffic.exchanges.max(1),
+        };
         for slot in 0..at_once {
-            if !quota.take(now) {
-                break;
-            }
             match renewal {
-                Renewal::SameConnection => self.begin(&mut channels[slot], slot, now)?,
-                Renewal::NewConnection { .. } => channels.push(self.connect(slot, now)?),
+                Renewal::SameConnection => {
+                    under_way += self.begin_more(occupant(&mut places[slot]), slot, &mut quota, now, exchanges)?;
+                }
+                Renewal::NewConnection { .. } if quota.take(now) => {
+                    places.push(Some(self.connect(slot, now)?));
+                    under_way += 1;
+                }
+                Renewal::NewConnection { .. } => {}
             }
-            under_way += 1;
         }
         while under_way > 0 {
-            self.wait(&mut events, under_way)?;
+            self.wait(&mut events, under_way.min(places.len()))?;
             if self.stop.load(Ordering::Relaxed) {
                 quota.exhaust();
             }
             for event in &events {
                 let slot = event.token().slot() as usize;
-                if !self.advance(&mut channels[slot], event)? {
+                let channel = occupant(&mut places[slot]);
+                let completed = self.advance(channel, event)?;
+                if completed == 0 {
                     continue;
                 }
                 now = Instant::now();
-                latency.saturating_record((now - channels[slot].began).as_nanos() as u64);
-                requests += 1;
-                let more = quota.take(now);
-                match renewal {
-                    Renewal::SameConnection if more => self.begin(&mut channels[slot], slot, now)?,
-                    Renewal::SameConnection => {}
-                    Renewal::NewConnection { .. } if more => {
-                        // Opened before the old one is closed: no number is reused while its events are at hand.
-                        let renewed = self.connect(slot, now)?;
-                        self.close(std::mem::replace(&mut channels[slot], renewed));
-                    }
-                    // Closed with the others, after the last echo.
-                    Renewal::NewConnection { .. } => {}
+                for _ in 0..completed {
+                    latency.saturating_record((now - channel.took_from()).as_nanos() as u64);
                 }
-                under_way -= usize::from(!more);
+                requests += completed as u64;
+                under_way -= completed;
+                under_way += self.begin_more(channel, slot, &mut quota, now, exchanges)?;
+                if channel.under_way == 0 && matches!(renewal, Renewal::NewConnection { .. }) {
+                    // Opened before the old one is closed: no number is reused while its events are at hand.
+                    let renewed = if quota.take(now) { Some(self.connect(slot, now)?) } else { None };
+                    under_way += usize::from(renewed.is_some());
+                    // Closed even if it is the last: a server of one client at a time waits for that.
+                    let old = std::mem::replace(&mut places[slot], renewed);
+                    old.into_iter().for_each(|channel| self.close(channel));
+                }
             }
-        }
-        if let Renewal::NewConnection { .. } = renewal {
-            channels.drain(..).for_each(|channel| self.close(channel));
         }
         Ok(Outcome {
             requests,
@@ -303,79 +336,102 @@ impl Engine {
             cpu: usage::cpu_time().zip(cpu).map(|(after, before)| after - before),
             waits: self.poller.ledger().waits - waits,
             latency,
+            served: match renewal {
+                Renewal::SameConnection => since(&before, places),
+                Renewal::NewConnection { .. } => Vec::new(),
+            },
+            open: None,
         })
     }
 
     fn wait(&mut self, events: &mut Events, waiting: usize) -> Result<(), Fault> {
-        match self.poller.wait(events, Some(PATIENCE)) {
-            Ok(()) if events.is_empty() => Err(Fault::Silent { after: PATIENCE, waiting }),
-            Ok(()) => Ok(()),
+        match self.look(events, PATIENCE)? {
+            Seen::Nothing => Err(Fault::Silent { after: PATIENCE, waiting }),
+            Seen::Something | Seen::Interruption => Ok(()),
+        }
+    }
+
+    fn look(&mut self, events: &mut Events, patience: Duration) -> Result<Seen, Fault> {
+        match self.poller.wait(events, Some(patience)) {
+            Ok(()) if events.is_empty() => Ok(Seen::Nothing),
+            Ok(()) => Ok(Seen::Something),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 events.clear();
-                Ok(())
+                Ok(Seen::Interruption)
             }
             Err(error) => Err(Fault::Wait(error)),
         }
     }
 
     fn connect(&mut self, slot: usize, now: Instant) -> Result<Channel, Fault> {
-        let target = self.connector.target();
-        let failed = |error| Fault::Connect { target, opened: 0, error };
-        let stream = self.connector.start().map_err(failed)?;
+        let stream = self.connector.start().map_err(|error| self.unconnected(error))?;
         let interest = Interest::WRITABLE;
         let token = Token::new(slot as u32, 0);
         self.poller.add(stream.as_source(), token, interest, Trigger::Level).map_err(Fault::Wait)?;
         let id = self.next_id;
         self.next_id += 1;
-        let phase = Phase::Connecting;
-        Ok(Channel { stream, id, phase, interest, sequence: 0, sent: 0, received: 0, began: now })
+        Ok(Channel::new(stream, id, interest, now))
+    }
+
+    #[cold]
+    fn unconnected(&self, error: io::Error) -> Fault {
+        Fault::Connect { target: self.connector.target().clone(), opened: 0, error }
     }
 
     fn close(&mut self, channel: Channel) {
         // An error could only say that the connection had already gone, and verification says that.
-        let _ = self.poller.close(channel.stream.into());
+        let _ = self.poller.close(channel.stream);
     }
 
-    /// Sends the next payload.
+    /// Begins as many exchanges as may be under way, and sends their payloads together. Says how many.
     #[inline]
-    fn begin(&mut self, channel: &mut Channel, slot: usize, now: Instant) -> Result<(), Fault> {
-        channel.phase = Phase::Exchanging;
-        channel.sequence += 1;
-        (channel.sent, channel.received, channel.began) = (0, 0, now);
+    fn begin_more(
+        &mut self,
+        channel: &mut Channel,
+        slot: usize,
+        quota: &mut Quota,
+        now: Instant,
+        exchanges: u64,
+    ) -> Result<usize, Fault> {
+        let before = channel.under_way;
+        while channel.under_way < self.traffic.outstanding && channel.begun() < exchanges && quota.take(now) {
+            channel.begin(now);
+        }
+        let begun = channel.under_way - before;
+        if begun > 0 {
+            self.send(channel, slot)?;
+        }
+        Ok(begun)
+    }
+
+    #[inline]
+    fn send(&mut self, channel: &mut Channel, slot: usize) -> Result<(), Fault> {
         channel.send(&mut self.stamp)?;
         self.watch(channel, slot)
     }
 
-    /// Does what the event allows. True: an exchange is complete, and verified.
+    /// Does what the event allows. Says how many exchanges that has completed, each verified.
     #[inline]
-    fn advance(&mut self, channel: &mut Channel, event: Event) -> Result<bool, Fault> {
+    fn advance(&mut self, channel: &mut Channel, event: Event) -> Result<usize, Fault> {
         let slot = event.token().slot() as usize;
         match channel.phase {
             Phase::Connecting => {
-                let target = self.connector.target();
-                let failed = |error| Fault::Connect { target, opened: 0, error };
-                if let Some(error) = channel.stream.take_error().map_err(failed)? {
-                    return Err(failed(error));
+                match SockRef::from(&channel.stream).take_error() {
+                    Ok(None) => {}
+                    Ok(Some(error)) | Err(error) => return Err(self.unconnected(error)),
                 }
-                let began = channel.began;
-                self.begin(channel, slot, began)?;
-                Ok(false)
+                // Begun with connect(2).
+                channel.phase = Phase::Exchanging;
+                self.send(channel, slot)?;
+                Ok(0)
             }
             Phase::Exchanging => {
-                if channel.sent < self.stamp.size() && event.writable() {
-                    channel.send(&mut self.stamp)?;
-                    self.watch(channel, slot)?;
+                if channel.is_sending(&self.stamp) && event.writable() {
+                    self.send(channel, slot)?;
                 }
-                if event.readable() {
-                    channel.receive(&self.stamp, &mut self.buffer)?;
-                }
-                let complete = channel.received == self.stamp.size();
-                if complete {
-                    channel.phase = Phase::Resting;
-                }
-                Ok(complete)
+                if event.readable() { channel.receive(&self.stamp, &mut self.buffer) } else { Ok(0) }
             }
-            Phase::Resting => channel.verify_quiet(&mut self.buffer).map(|()| false),
+            Phase::Resting => channel.verify_quiet(&mut self.buffer).map(|()| 0),
         }
     }
 
@@ -383,7 +439,7 @@ impl Engine {
     #[inline]
     fn watch(&mut self, channel: &mut Channel, slot: usize) -> Result<(), Fault> {
         let mut wanted = Interest::READABLE;
-        if channel.sent < self.stamp.size() {
+        if channel.is_sending(&self.stamp) {
             wanted |= Interest::WRITABLE;
         }
         if channel.interest == wanted {
@@ -395,6 +451,24 @@ impl Engine {
     }
 }
 
+/// Exchanges begun on each connection, and so completed on each that is at rest.
+fn begun(places: &[Option<Channel>]) -> Vec<u64> {
+    places.iter().flatten().map(Channel::begun).collect()
+}
+
+fn since(before: &[u64], places: &[Option<Channel>]) -> Vec<u64> {
+    begun(places).iter().zip(before).map(|(now, before)| now - before).collect()
+}
+
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LONGEST.as_nanos() as u64, 3).expect("valid bounds")
+}
+
+/// Who is there: a connection that is closed has no more events.
+fn occupant(place: &mut Option<Channel>) -> &mut Channel {
+    place.as_mut().expect("events come from connections that are open")
+}
+
 /// How many exchanges may still begin.
 struct Quota {
     left: u64,
@@ -404,7 +478,8 @@ struct Quota {
 impl Quota {
     fn new(until: Until, now: Instant) -> Quota {
         match until {
-            Until::Elapsed(duration) => Quota { left: u64::MAX, deadline: Some(now + duration) },
+            // None for a time that no clock will ever show.
+            Until::Elapsed(duration) => Quota { left: u64::MAX, deadline: now.checked_add(duration) },
             Until::Requests(requests) => Quota { left: requests, deadline: None },
         }
     }

@@ -9,8 +9,13 @@
 pub(super) struct Stamp {
     size: usize,
     noise: Box<[u8]>,
-    payload: Box<[u8]>,
+    payloads: Vec<u8>,
+    /// As many as are made at a time.
+    together: usize,
 }
+
+/// The most bytes of payloads made together, unless one is larger.
+const TOGETHER: usize = 64 * 1024;
 
 const HEADER: usize = 16;
 const PLACES: u64 = 251;
@@ -18,21 +23,28 @@ const PLACES: u64 = 251;
 impl Stamp {
     pub(super) fn new(size: usize) -> Stamp {
         let noise = (0..(size as u64 + PLACES)).map(|at| (mix(at) >> 56) as u8).collect();
-        Stamp { size, noise, payload: vec![0; size].into_boxed_slice() }
+        Stamp { size, noise, payloads: vec![0; size], together: (TOGETHER / size).max(1) }
     }
 
     pub(super) fn size(&self) -> usize {
         self.size
     }
 
-    /// The payload of this exchange.
-    pub(super) fn payload(&mut self, connection: u32, sequence: u64) -> &[u8] {
-        let header = header(connection, sequence);
-        let (start, body) = self.payload.split_at_mut(self.size.min(HEADER));
-        start.copy_from_slice(&header[..start.len()]);
-        let place = place(connection, sequence);
-        body.copy_from_slice(&self.noise[place..place + body.len()]);
-        &self.payload
+    /// The payloads of this exchange and those that follow, `count` of them or as many as are worth sending together.
+    #[inline]
+    pub(super) fn payloads(&mut self, connection: u32, sequence: u64, count: usize) -> &[u8] {
+        let bytes = self.size * count.min(self.together);
+        if self.payloads.len() < bytes {
+            self.payloads.resize(bytes, 0);
+        }
+        for (sequence, payload) in (sequence..).zip(self.payloads[..bytes].chunks_exact_mut(self.size)) {
+            let header = header(connection, sequence);
+            let (start, body) = payload.split_at_mut(self.size.min(HEADER));
+            start.copy_from_slice(&header[..start.len()]);
+            let place = place(connection, sequence);
+            body.copy_from_slice(&self.noise[place..place + body.len()]);
+        }
+        &self.payloads[..bytes]
     }
 
     /// Compares what came back, `offset` bytes into the echo. The caller has seen to it that it is not too long.
@@ -90,7 +102,7 @@ mod tests {
     fn an_echo_is_right_however_it_is_cut() {
         for size in [1, 2, 15, 16, 17, 64, 1_000] {
             let mut stamp = Stamp::new(size);
-            let echo = stamp.payload(7, 3).to_vec();
+            let echo = stamp.payloads(7, 3, 1).to_vec();
             for cut in 0..=size {
                 assert_eq!(stamp.check(7, 3, 0, &echo[..cut]), Ok(()));
                 assert_eq!(stamp.check(7, 3, cut, &echo[cut..]), Ok(()));
@@ -99,9 +111,20 @@ mod tests {
     }
 
     #[test]
+    fn payloads_made_together_are_those_made_one_by_one() {
+        for size in [1, 16, 1_000, TOGETHER, TOGETHER + 1] {
+            let mut stamp = Stamp::new(size);
+            let one_by_one = (3..6).flat_map(|sequence| stamp.payloads(7, sequence, 1).to_vec()).collect::<Vec<_>>();
+            let together = stamp.payloads(7, 3, 3);
+            assert!(together.len().is_multiple_of(size) && one_by_one.starts_with(together), "{size}");
+            assert_eq!(together.len() == 3 * size, size <= 1_000, "a few of the small are sent together: {size}");
+        }
+    }
+
+    #[test]
     fn one_wrong_byte_is_found_wherever_it_is() {
         let mut stamp = Stamp::new(64);
-        let echo = stamp.payload(7, 3).to_vec();
+        let echo = stamp.payloads(7, 3, 1).to_vec();
         for at in 0..64 {
             let mut spoilt = echo.clone();
             spoilt[at] ^= 1;
@@ -114,7 +137,7 @@ mod tests {
     fn another_exchange_or_another_connection_is_never_right() {
         for size in [1, 64] {
             let mut stamp = Stamp::new(size);
-            let echo = stamp.payload(7, 3).to_vec();
+            let echo = stamp.payloads(7, 3, 1).to_vec();
             for (connection, sequence) in [(7, 2), (7, 4), (6, 3), (8, 3)] {
                 assert!(stamp.check(connection, sequence, 0, &echo).is_err(), "{size} {connection} {sequence}");
             }
