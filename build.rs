@@ -15,7 +15,18 @@ fn main() {
         ("no_process_clock", &["netbsd"][..]),
         // Systems that bind a thread to a CPU.
         ("affinity", &["linux", "android", "freebsd"][..]),
+        // Systems whose SO_REUSEPORT shares connections out among the listeners, and those with an option of its own
+        // for it. To the others the option only says that two may bind, and one of them gets every connection.
+        ("reuse_port", &["linux", "android", "dragonfly"][..]),
+        ("reuse_port_lb", &["freebsd"][..]),
     ];
+    // As the backends have the ring.
+    let processor = variable("CARGO_CFG_TARGET_ARCH");
+    let known = ["x86_64", "aarch64", "riscv64", "loongarch64", "powerpc64"].contains(&processor.as_str());
+    println!("cargo::rustc-check-cfg=cfg(completion)");
+    if os == "linux" && known && std::env::var_os("CARGO_FEATURE_IO_URING").is_some() {
+        println!("cargo::rustc-cfg=completion");
+    }
     for (name, members) in groups {
         println!("cargo::rustc-check-cfg=cfg({name})");
         if members.contains(&os.as_str()) {
@@ -29,7 +40,26 @@ fn main() {
         let (profile, level) = (variable("PROFILE"), variable("OPT_LEVEL"));
         println!("cargo::rustc-env=POLLMARK_PROFILE={profile}, opt-level {level}");
         println!("cargo::rustc-env=POLLMARK_COMMIT={}", commit().unwrap_or_default());
+        println!("cargo::rustc-env=POLLMARK_FLAGS={}", variable("CARGO_ENCODED_RUSTFLAGS").replace('\u{1f}', " "));
+        println!("cargo::rustc-env=POLLMARK_FEATURES={}", features());
+        keep_lock();
     }
+}
+
+/// The features of this package that are on.
+fn features() -> String {
+    let names = std::env::vars().filter_map(|(name, _)| name.strip_prefix("CARGO_FEATURE_").map(str::to_lowercase));
+    let mut names = names.filter(|name| name != "default").map(|name| name.replace('_', "-")).collect::<Vec<_>>();
+    names.sort();
+    names.join(" ")
+}
+
+/// Keeps the versions of what this is built from, for the program to name them by their hash; nothing where they are
+/// not beside the sources.
+fn keep_lock() {
+    let lock = std::fs::read("Cargo.lock").inspect(|_| println!("cargo::rerun-if-changed=Cargo.lock"));
+    let kept = Path::new(&variable("OUT_DIR")).join("Cargo.lock");
+    std::fs::write(kept, lock.unwrap_or_default()).expect("cargo gives a directory to write to");
 }
 
 fn variable(name: &str) -> String {

@@ -5,17 +5,22 @@
 //!
 //! | idea | where |
 //! |---|---|
-//! | the pollers: select, poll, epoll, kqueue, `polling` | [`pollmark_backends`] |
+//! | the pollers: select, poll, epoll, kqueue, uring, `polling` | [`pollmark_backends`] |
 //! | what a server says, without I/O | [`protocol`] |
 //! | a connection, without I/O | [`conn`] |
 //! | the server and its drivers | [`server`] |
+//! | the client: connections with deadlines, in a pool | [`client`] |
+//! | what time it is | [`clock`] |
+//! | which CPUs there are, and binding threads to them | [`cpus`] |
 //! | everything measurable, by name | [`mechanism`] |
 //! | what the host's limits allow | `limits` (feature `report`) |
 //! | what is done to a server: the load, verified | `workload` (feature `report`) |
+//! | a poller alone, without a server | `exercise` (feature `report`) |
 //! | server and load in processes of their own | `child` (feature `report`) |
 //! | measuring: records, statistics, facts of the host | `measure` (feature `report`) |
 //! | what is made of the records | `report` (feature `report`) |
 //! | the command | `cli` (feature `cli`) |
+//! | the server in a simulated world, with all its faults | `simulation` (feature `conformance`) |
 //!
 //! A server on the mechanism of your choice is five lines:
 //!
@@ -38,16 +43,29 @@
 pub mod child;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod client;
+pub mod clock;
 pub mod conn;
+pub mod cpus;
+#[cfg(feature = "report")]
+pub mod exercise;
 #[cfg(feature = "report")]
 pub mod limits;
 #[cfg(feature = "report")]
 pub mod measure;
 pub mod mechanism;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod properties;
 pub mod protocol;
 #[cfg(feature = "report")]
 pub mod report;
 pub mod server;
+#[cfg(feature = "conformance")]
+pub mod simulation;
+#[cfg(feature = "report")]
+mod speech;
+mod stream;
 #[cfg(feature = "report")]
 pub mod usage;
 #[cfg(feature = "report")]

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use pollmark_backends::{Capabilities, Registry};
+use pollmark_backends::{Capabilities, Growth, Registry};
 
 use super::Failure;
 use crate::limits::Limits;
@@ -38,18 +38,40 @@ pub(super) fn run(registry: &Registry, arguments: Arguments) -> Result<(), Failu
 fn write_mechanisms(out: &mut impl Write, registry: &Registry, all: &[Mechanism]) -> io::Result<()> {
     let width = all.iter().map(|mechanism| mechanism.name().chars().count()).max().unwrap_or(0).max(9);
     writeln!(out, "{:width$}  {:8}  {:18}  limits", "mechanism", "trigger", "a wait costs")?;
-    for mechanism in all {
-        let trigger = mechanism.trigger().map_or("–".to_owned(), |trigger| trigger.to_string());
-        match mechanism.probe(registry) {
-            Ok(Some(abilities)) => {
-                let cost = abilities.growth;
-                writeln!(out, "{mechanism:width$}  {trigger:8}  {cost:18}  {}", restrictions(&abilities))?;
-            }
-            Ok(None) => writeln!(out, "{mechanism:width$}  {trigger:8}  {:18}  a thread each", "O(1)")?,
-            Err(why) => writeln!(out, "{mechanism:width$}  {why}")?,
+    let (variants, others): (Vec<_>, Vec<_>) = all.iter().partition(|mechanism| mechanism.base().is_some());
+    for mechanism in others {
+        write_mechanism(out, registry, mechanism, width)?;
+    }
+    writeln!(out, "\n{VARIANTS}")?;
+    for mechanism in variants {
+        write_mechanism(out, registry, mechanism, width)?;
+        if mechanism.probe(registry).is_ok() {
+            writeln!(out, "{:width$}  {}", "", mechanism.summary(registry))?;
         }
     }
     Ok(())
+}
+
+/// Heads those that nobody is given unasked.
+const VARIANTS: &str =
+    "what newer kernels add, and what moves between two: compared only by name, or all as \"variants\"";
+
+fn write_mechanism(out: &mut impl Write, registry: &Registry, mechanism: &Mechanism, width: usize) -> io::Result<()> {
+    let trigger = mechanism.trigger().map_or("–".to_owned(), |trigger| trigger.to_string());
+    match mechanism.probe(registry) {
+        Ok(Some(abilities)) => {
+            let cost = abilities.growth;
+            writeln!(out, "{mechanism:width$}  {trigger:8}  {cost:18}  {}", restrictions(&abilities))
+        }
+        Ok(None) if !mechanism.abilities().blocking => {
+            writeln!(out, "{mechanism:width$}  {trigger:8}  {:18}  timeouts from 1ns", Growth::Ready)
+        }
+        Ok(None) => {
+            let limits = if mechanism.abilities().concurrent { "a thread each" } else { "one connection at a time" };
+            writeln!(out, "{mechanism:width$}  {trigger:8}  {:18}  {limits}", "O(1)")
+        }
+        Err(why) => writeln!(out, "{mechanism:width$}  {why}"),
+    }
 }
 
 /// What it cannot do, beyond what every mechanism can.
@@ -90,7 +112,8 @@ fn write_limits(out: &mut impl Write, before: &Limits, after: &Limits) -> io::Re
         writeln!(out, "                so at most {ports} outgoing connections per source address and target")?;
     }
     if let Some(held) = after.time_wait {
-        writeln!(out, "  TIME_WAIT     {held} sockets, each of which may hold a local port for a minute")?;
+        let most = after.time_wait_most.map(|most| format!(" of {most} (tcp_max_tw_buckets)")).unwrap_or_default();
+        writeln!(out, "  TIME_WAIT     {held}{most} sockets, each of which may hold a local port for a minute")?;
     }
     Ok(())
 }
@@ -106,10 +129,15 @@ mod tests {
         let mut bytes = Vec::new();
         write_mechanisms(&mut bytes, &registry, &all).expect("to memory");
         let text = String::from_utf8(bytes).expect("text");
-        assert_eq!(text.lines().count(), 1 + all.len(), "{text}");
+        let rows = text.lines().skip(1).filter(|line| !["", VARIANTS].contains(line) && !line.starts_with(" "));
+        let names = all.iter().map(|mechanism| Some(mechanism.name()));
+        assert!(rows.map(|line| line.split(" ").next()).eq(names), "{text}");
         for mechanism in &all {
             let line = text.lines().find(|line| line.split(' ').next() == Some(mechanism.name())).expect("a line");
-            assert_eq!(line.contains("not on this system"), mechanism.probe(&registry).is_err(), "{line}");
+            match mechanism.probe(&registry) {
+                Ok(_) => assert!(!line.contains("not on this system") && !line.contains("cannot be"), "{line}"),
+                Err(why) => assert!(line.ends_with(&why.to_string()), "{line}"),
+            }
         }
     }
 
@@ -121,6 +149,7 @@ mod tests {
             backlog: Some(4_096),
             ports: Some((32_768, 60_999)),
             time_wait: Some(3),
+            ..Limits::default()
         };
         let before = Limits { descriptors: Some(1_024), ..raised.clone() };
         let mut bytes = Vec::new();

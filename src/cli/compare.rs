@@ -1,111 +1,216 @@
-//! `pollmark compare`: every mechanism of this host under idle and active connections, and a directory to publish.
+//! `pollmark compare`: the mechanisms of this host under idle and active connections, and a directory to publish.
+
+mod preset;
 
 use std::fs;
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use pollmark_backends::Registry;
 
 use super::Failure;
+use super::contestants;
 use super::signals::Stop;
+use crate::limits::preflight;
+use crate::measure::file::replace;
 use crate::measure::record::Verdict;
-use crate::measure::{Comparison, Progress, Record, VisitDone};
+use crate::measure::{Comparison, Progress, Record, VisitDone, Workload, journal};
 use crate::report::{self, Summary, terminal};
+use crate::server::Sharing;
+use crate::workload::{Arrivals, Sources, Transport};
 
-/// Measures every mechanism of this host, one server after the other, under idle and active connections.
+/// Measures one mechanism of each family this host has, one server after the other, under idle and active connections.
 ///
 /// Each server runs in a fresh process on a CPU of its own, the load on another; every echoed byte is verified; rounds
 /// repeat the whole in random order. Takes about a minute and a half. Ctrl-C keeps what was measured.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  pollmark compare                                  the whole table, in at most 90 s
+  pollmark compare                                  one of each family, in about 90 s
   pollmark compare --quick                          a smoke test in 15 s; not for publishing
   pollmark compare --backends epoll,poll --idle 0,9000 --active 1 --rounds 10
-  pollmark compare --backends all --out results     edge-triggered and oneshot variants too
-  pollmark compare --shape                          does poll's cost grow in proportion, and epoll's not at all?")]
+  pollmark compare --backends all --out results     edge-triggered and oneshot too, and what newer kernels add
+  pollmark compare --backends variants              what newer kernels add, beside what it is added to
+  pollmark compare --backends epoll --idle 99900 --active 100 --processes 6 --rounds 1
+                                                    more connections than one process may hold
+  pollmark compare --backends epoll --threads 1,2 --sharing all --idle 0 --active 10,100
+                                                    more than one core, in each way of sharing a port
+  pollmark compare --shape                          does poll's cost grow in proportion, and epoll's not at all?
+  pollmark compare --workload idle-crowd            another question; `pollmark workloads` lists them
+  pollmark compare --workload ./mine.toml           one of your own
+  pollmark compare --preset classic                 the published experiments of the field; planned for 7 minutes
+  pollmark compare --idle 0,5000 --active 50 --offered 50,90
+                                                    latency where half of what each can do is asked of it, and more
+  pollmark compare --resume results                 what an interruption, even kill -9, has left to be measured
+  pollmark compare --contestant benches/contestants/c-epoll.toml --contestant ./mine.toml
+                                                    servers that are not ours, as a class of their own")]
 pub(super) struct Arguments {
-    /// Small populations and short intervals: a smoke test.
-    #[arg(long)]
+    /// What is done to each server, by its name (see `pollmark workloads`) or by the path of a file.
+    #[arg(long, value_name = "NAME|FILE", default_value = "default")]
+    workload: String,
+    /// Several workloads, one after the other, each in a directory of its name: quick, default, classic (the published
+    /// experiments of the field; planned for 7 minutes), full (every one, ten rounds), or the path of a file.
+    #[arg(long, value_name = "NAME|FILE", conflicts_with_all = ["workload", "quick", "shape"])]
+    preset: Option<String>,
+    /// The workload "quick": small populations and short intervals, a smoke test.
+    #[arg(long, conflicts_with = "workload")]
     quick: bool,
-    /// Which mechanisms, separated by commas; "all" for every variant [default: one of each family].
+    /// Which mechanisms, separated by commas; "all" for every one, "variants" for what newer kernels add to some,
+    /// beside those [default: the workload's, most often one of each family].
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     backends: Vec<String>,
-    /// Numbers of idle connections [default: 0,100,1000,5000, or what the limits allow].
+    /// Servers that are not ours beside them: the path of a file that describes one, or of a folder of such files; may be
+    /// given several times. See `pollmark contestants`.
+    #[arg(long, value_name = "FILE|FOLDER")]
+    contestant: Vec<PathBuf>,
+    /// Numbers of idle connections [default: the workload's].
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
     idle: Option<Vec<usize>>,
-    /// Numbers of active connections [default: 1,10,100].
+    /// Numbers of active connections [default: the workload's].
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
     active: Option<Vec<usize>>,
-    /// Bytes of each payload.
-    #[arg(long, value_name = "BYTES", default_value_t = 64, value_parser = super::size)]
-    size: usize,
+    /// Bytes of each payload [default: the workload's].
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', value_parser = super::size)]
+    size: Option<Vec<usize>>,
+    /// Payloads under way on each connection at a time [default: the workload's].
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', value_parser = super::outstanding)]
+    outstanding: Option<Vec<usize>>,
+    /// A connection for each so many exchanges; 0 for connections that stay [default: the workload's].
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
+    churn: Option<Vec<u64>>,
+    /// An open loop at these rates, in hundredths of the capacity that a closed loop finds first; latency is counted
+    /// from when each exchange was due [default: the workload's].
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', value_parser = clap::value_parser!(u32))]
+    offered: Option<Vec<u32>>,
+    /// When they are due: in equal steps (constant), or at random, as of many users (poisson) [default: the workload's].
+    #[arg(long, value_name = "HOW", value_delimiter = ',')]
+    arrivals: Option<Vec<Arrivals>>,
+    /// What carries the bytes: tcp, unix [default: the workload's].
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    transport: Option<Vec<Transport>>,
+    /// So many connections beside the active ones that never pause [default: the workload's].
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
+    firehoses: Option<Vec<u32>>,
+    /// Serve by so many processes on one port, and load by as many, for more connections than one may hold
+    /// [default: the workload's].
+    #[arg(long, value_name = "N", value_parser = super::processes)]
+    processes: Option<usize>,
+    /// Serve by so many threads; a row for each number [default: the workload's].
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', value_parser = super::threads)]
+    threads: Option<Vec<usize>>,
+    /// How threads share a port: reuseport, shared, exclusive, handout; a row for each way, or "all"
+    /// [default: the workload's].
+    #[arg(long, value_name = "WAYS", value_delimiter = ',')]
+    sharing: Option<Vec<String>>,
+    /// Open connections from these addresses in turn, as 127.0.0.1-127.0.0.12 or a list [default: as many as it takes].
+    #[arg(long, value_name = "ADDRESSES")]
+    sources: Option<Sources>,
     /// Exactly so many rounds [default: as many as fit, at least 3].
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
-    /// Where to leave results.json, results.csv, report.md and report.html [default: pollmark-out/TIME].
+    /// Where to keep every trial as it is measured, and to leave results.json, results.csv, report.md, report.html, and
+    /// latencies as HdrHistogram logs [default: pollmark-out/TIME].
     #[arg(long, value_name = "DIRECTORY")]
     out: Option<PathBuf>,
+    /// Finish the comparison that was interrupted in this directory: the same plan, the trials that are missing. It has
+    /// to be the same program on the same host.
+    #[arg(long, value_name = "DIRECTORY", exclusive = true)]
+    resume: Option<PathBuf>,
     /// What the random order is made from [default: random, and recorded].
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Check how the cost of a wait grows from 1,000 to 9,000 idle connections, instead.
-    #[arg(long, conflicts_with_all = ["quick", "idle", "active"])]
+    /// The workload "shape": check how the cost of a wait grows from 1,000 to 9,000 idle connections.
+    #[arg(long, conflicts_with_all = ["workload", "quick", "idle", "active"])]
     shape: bool,
 }
 
-pub(super) fn run(registry: &Registry, arguments: Arguments) -> Result<(), Failure> {
-    let comparison = comparison(registry, &arguments)?;
+pub(super) fn run(registry: &Registry, mut arguments: Arguments) -> Result<(), Failure> {
+    if let Some(name) = arguments.preset.take() {
+        return preset::run(registry, arguments, &name);
+    }
+    let comparison = match &arguments.resume {
+        Some(directory) => Comparison::resume(registry, directory).map_err(Failure::usage)?,
+        None => comparison(registry, &arguments)?,
+    };
+    if comparison.demand().loads > 1
+        && let Ok(limits) = preflight(comparison.demand())
+    {
+        super::write_preflight(&limits, &comparison.demand());
+    }
     // Before anything is measured: to find out afterwards that it cannot be kept would be a pity.
-    let directory = directory(arguments.out)?;
+    let directory = match arguments.resume {
+        Some(directory) => directory,
+        None => directory(arguments.out)?,
+    };
 
     let stop = Stop::on_signals()?;
-    let comparison = comparison.stop_on(stop.flag());
+    let record = measure(comparison, &directory, &stop)?;
+    verdict(&record)
+}
+
+/// Measures, keeps it in `directory`, and shows it; unless it was interrupted, which is a failure.
+fn measure(comparison: Comparison<'_>, directory: &Path, stop: &Stop) -> Result<Record, Failure> {
+    let comparison = comparison.keep_in(directory).stop_on(stop.flag());
 
     let mut progress: Box<dyn Progress> =
         if io::stderr().is_terminal() { Box::new(Bar::new()) } else { Box::new(Lines::new()) };
-    let record = comparison.run(&mut *progress).map_err(|impossible| {
+    let record = comparison.run(&mut *progress).or_else(|impossible| {
         // Empty, or it would not have been ours to make.
-        let _ = fs::remove_dir(&directory);
-        Failure::usage(impossible)
+        let _ = fs::remove_dir(directory);
+        stop.outcome()?;
+        Err(Failure::usage(impossible))
     })?;
     drop(progress);
 
     // Kept even if nobody reads the table; and shown even if the disk is full by now.
-    let kept = report::write(&record, &directory).map_err(Failure::failed);
+    let kept = report::write(&record, directory).map_err(Failure::failed);
     let table = terminal::render(&Summary::of(&record), super::style());
     let page = directory.join("report.html");
     let shown = writeln!(io::stdout().lock(), "{table}\n{}", page.display());
     kept?;
     stop.outcome()?;
-    verdict(&record)?;
-    Ok(shown?)
+    if !record.finished {
+        return Err(Failure::failed(record.warnings.last().map_or("ended early", String::as_str)));
+    }
+    shown?;
+    Ok(record)
 }
 
 fn comparison<'a>(registry: &'a Registry, arguments: &Arguments) -> Result<Comparison<'a>, Failure> {
-    let mut comparison = Comparison::new(registry);
-    comparison = match arguments.backends.as_slice() {
-        [] => comparison,
-        [all] if all == "all" => comparison.all_subjects(),
-        names => comparison.subjects(names).map_err(Failure::usage)?,
+    let name = match (arguments.quick, arguments.shape) {
+        (true, _) => "quick",
+        (_, true) => "shape",
+        _ => &arguments.workload,
     };
-    if arguments.quick {
-        comparison = comparison.quick();
+    let mut workload = Workload::find_or_read(name).map_err(Failure::usage)?;
+    if !arguments.backends.is_empty() {
+        workload.grid.mechanisms.clone_from(&arguments.backends);
     }
-    if arguments.shape {
-        comparison = comparison.shape();
+    set(&mut workload.grid.active, arguments.active.as_ref());
+    set(&mut workload.grid.payload, arguments.size.as_ref());
+    set(&mut workload.grid.outstanding, arguments.outstanding.as_ref());
+    set(&mut workload.grid.exchanges_per_connection, arguments.churn.as_ref());
+    set(&mut workload.grid.offered, arguments.offered.as_ref());
+    set(&mut workload.grid.arrivals, arguments.arrivals.as_ref());
+    set(&mut workload.grid.transport, arguments.transport.as_ref());
+    set(&mut workload.grid.firehoses, arguments.firehoses.as_ref());
+    set(&mut workload.grid.processes, arguments.processes.as_ref());
+    set(&mut workload.grid.threads, arguments.threads.as_ref());
+    if let Some(names) = &arguments.sharing {
+        workload.grid.sharing = ways(names)?;
     }
+    if arguments.rounds.is_some() {
+        workload.time.rounds = arguments.rounds;
+    }
+    let mut comparison = Comparison::new(registry).workload(&workload).map_err(Failure::usage)?;
+    comparison = comparison.contestants(contestants::read(&arguments.contestant)?);
     if let Some(idle) = &arguments.idle {
         comparison = comparison.idle(idle.clone());
     }
-    if let Some(active) = &arguments.active {
-        comparison = comparison.active(active.clone());
-    }
-    comparison = comparison.size(arguments.size);
-    if let Some(rounds) = arguments.rounds {
-        comparison = comparison.rounds(rounds);
+    if let Some(sources) = &arguments.sources {
+        comparison = comparison.sources(sources.clone());
     }
     if let Some(seed) = arguments.seed {
         comparison = comparison.seed(seed);
@@ -113,22 +218,43 @@ fn comparison<'a>(registry: &'a Registry, arguments: &Arguments) -> Result<Compa
     Ok(comparison)
 }
 
+/// What was asked for on the command line wins.
+fn set<T: Clone>(value: &mut T, asked: Option<&T>) {
+    if let Some(asked) = asked {
+        value.clone_from(asked);
+    }
+}
+
+fn ways(names: &[String]) -> Result<Vec<Sharing>, Failure> {
+    match names {
+        [all] if all == "all" => Ok(Sharing::ALL.to_vec()),
+        names => names.iter().map(|name| name.parse()).collect::<io::Result<_>>().map_err(Failure::usage),
+    }
+}
+
+/// A directory for what is measured now.
+fn of_now() -> PathBuf {
+    // Colons cannot stand in a name everywhere.
+    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string().replace(':', "-");
+    PathBuf::from("pollmark-out").join(now)
+}
+
 /// Makes the directory; refuses one that holds results already.
 fn directory(asked: Option<PathBuf>) -> Result<PathBuf, Failure> {
-    let directory = asked.unwrap_or_else(|| {
-        // Colons cannot stand in a name everywhere.
-        let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string().replace(':', "-");
-        PathBuf::from("pollmark-out").join(now)
-    });
-    if directory.join("results.json").exists() {
-        let shown = directory.display();
+    let directory = asked.unwrap_or_else(of_now);
+    let shown = directory.display();
+    if directory.join(report::FILES[0]).exists() {
         return Err(Failure::usage(format!("{shown} holds results already; choose another with --out")));
+    }
+    if journal::FILES.iter().any(|file| directory.join(file).exists()) {
+        let how = format!("finish it with --resume {shown}, or choose another with --out");
+        return Err(Failure::usage(format!("{shown} holds a comparison that was interrupted; {how}")));
     }
     fs::create_dir_all(&directory)
         .map_err(|error| Failure::usage(format!("cannot make the directory {}: {error}", directory.display())))?;
     // One that was there already need not be ours to write to.
-    let trial = directory.join("results.json.unfinished");
-    fs::write(&trial, "")
+    let trial = directory.join(report::FILES[0]);
+    replace(&trial, |_| Ok(()))
         .and_then(|()| fs::remove_file(&trial))
         .map_err(|error| Failure::usage(format!("cannot write to the directory {}: {error}", directory.display())))?;
     Ok(directory)

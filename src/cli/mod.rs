@@ -13,10 +13,17 @@
 
 mod backends;
 mod compare;
+mod contestants;
+mod diff;
+mod limits;
 mod load;
+mod merge;
+mod processes;
 mod report;
+mod semantics;
 mod serve;
 mod signals;
+mod workloads;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -26,11 +33,13 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use pollmark_backends::Registry;
 
+use crate::limits::{Demand, Limits};
+use crate::measure::workload::{LARGEST_PAYLOAD, MOST_OUTSTANDING, MOST_PROCESSES, MOST_THREADS};
 use crate::report::terminal;
 
 /// Which readiness mechanism should this server use, on this machine, under this load, and why?
 #[derive(Parser)]
-#[command(name = "pollmark", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+#[command(name = "pollmark", version = VERSION, after_help = EXIT_CODES, disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -41,14 +50,20 @@ enum Command {
     Backends(backends::Arguments),
     Serve(serve::Arguments),
     Load(load::Arguments),
-    Compare(compare::Arguments),
+    Merge(merge::Arguments),
+    Compare(Box<compare::Arguments>),
+    Contestants(contestants::Arguments),
     Report(report::Arguments),
+    Diff(diff::Arguments),
+    Semantics(semantics::Arguments),
+    Workloads(workloads::Arguments),
 }
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    it was tried and failed: a server that could not run, a void measurement, a gate not met
+  1    it was tried and failed: a server that could not run, a void measurement, a gate not met,
+       two hosts that differ, a record that loses to another
   2    nothing was tried: a wrong argument, or a limit of this host that does not allow it
   130  interrupted (Ctrl-C); what was measured until then is kept
   143  terminated, likewise";
@@ -64,8 +79,13 @@ pub fn run(registry: &Registry, arguments: impl IntoIterator<Item = OsString>) -
             Command::Backends(arguments) => backends::run(registry, arguments),
             Command::Serve(arguments) => serve::run(registry, arguments),
             Command::Load(arguments) => load::run(arguments),
-            Command::Compare(arguments) => compare::run(registry, arguments),
+            Command::Merge(arguments) => merge::run(arguments),
+            Command::Compare(arguments) => compare::run(registry, *arguments),
+            Command::Contestants(arguments) => contestants::run(arguments),
             Command::Report(arguments) => report::run(arguments),
+            Command::Diff(arguments) => diff::run(arguments),
+            Command::Semantics(arguments) => semantics::run(registry, arguments),
+            Command::Workloads(arguments) => workloads::run(arguments),
         },
         Err(error) => explain(&error),
     };
@@ -78,6 +98,19 @@ pub fn run(registry: &Registry, arguments: impl IntoIterator<Item = OsString>) -
             }
             ExitCode::from(failure.code)
         }
+    }
+}
+
+/// Reads arguments and runs nothing: the exit code and the message of those that are wrong.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn understand(arguments: Vec<OsString>) -> Result<(), (u8, String)> {
+    let program = std::iter::once(OsString::from("pollmark"));
+    match Cli::try_parse_from(program.chain(arguments)) {
+        Err(error) if error.use_stderr() => {
+            let failure = explain(&error).expect_err("it is one");
+            Err((failure.code, failure.message.unwrap_or_default()))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -124,15 +157,57 @@ fn style() -> terminal::Style {
     }
 }
 
+/// What a demand takes of this host, on stderr, before it is taken. To nobody, if stderr is gone.
+fn write_preflight(limits: &Limits, demand: &Demand) {
+    let mut err = io::stderr().lock();
+    let of = |count: u64, what: &str| format!("{count} {what} process{}", if count == 1 { "" } else { "es" });
+    let by = [(demand.servers, "server"), (demand.loads, "load")].into_iter().filter(|(count, _)| *count > 0);
+    let by = by.map(|(count, what)| of(count, what)).collect::<Vec<_>>().join(" and ");
+    let _ = writeln!(err, "preflight: {} connections by {by}", demand.connections);
+    for (name, figures) in limits.account(demand) {
+        let _ = writeln!(err, "  {name:12}  {figures}");
+    }
+}
+
+/// How many processes to split something over.
+fn processes(text: &str) -> Result<usize, String> {
+    at_most(MOST_PROCESSES, text)
+}
+
+/// A number of threads that share the work.
+fn threads(text: &str) -> Result<usize, String> {
+    at_most(MOST_THREADS, text)
+}
+
+/// Payloads under way on one connection.
+fn outstanding(text: &str) -> Result<usize, String> {
+    at_most(MOST_OUTSTANDING, text)
+}
+
+fn at_most(most: usize, text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if (1..=most).contains(&number) => Ok(number),
+        Ok(_) => Err(format!("between 1 and {most}")),
+        Err(error) => Err(format!("{error}: between 1 and {most}")),
+    }
+}
+
 /// Bytes of a payload.
 fn size(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("a payload has at least one byte".into()),
-        Ok(size) if size <= 1 << 30 => Ok(size),
+        Ok(size) if size <= LARGEST_PAYLOAD => Ok(size),
         Ok(_) => Err("a payload has at most 1 GiB".into()),
         Err(error) => Err(error.to_string()),
     }
 }
+
+/// With the commit it was built from, "+" after it if the sources differed from it.
+const VERSION: &str = if env!("POLLMARK_COMMIT").is_empty() {
+    env!("CARGO_PKG_VERSION")
+} else {
+    concat!(env!("CARGO_PKG_VERSION"), " (", env!("POLLMARK_COMMIT"), ")")
+};
 
 /// Help and version as they are; anything else in one line that ends with where to read on.
 fn explain(error: &clap::Error) -> Result<(), Failure> {

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: the first is for the program to act on, the second ends it at once.
+//! SIGINT and SIGTERM: the first, or the first two, are for the program to act on, the next ends it at once.
 
 use std::io;
 use std::sync::Arc;
@@ -11,8 +11,19 @@ use super::Failure;
 /// Runs `act`, on a thread of its own, when the first of the two signals comes, and tells it which; a second one ends
 /// the program.
 pub(super) fn on_first(act: impl FnOnce(i32) + Send + 'static) -> io::Result<()> {
-    sys::watch(act)
+    sys::watch(vec![Box::new(act)])
 }
+
+/// As above, and runs `then` at the second signal; a third one ends the program.
+pub(super) fn on_first_and_second(
+    act: impl FnOnce(i32) + Send + 'static,
+    then: impl FnOnce(i32) + Send + 'static,
+) -> io::Result<()> {
+    sys::watch(vec![Box::new(act), Box::new(then)])
+}
+
+/// What is done at a signal.
+type Act = Box<dyn FnOnce(i32) + Send>;
 
 /// A flag the first signal raises, for work that looks at it now and then.
 pub(super) struct Stop {
@@ -52,17 +63,18 @@ cfg_if::cfg_if! {
         mod sys {
             use super::*;
             use std::io::Read;
-            use std::os::unix::net::UnixStream;
 
-            /// Each signal writes a byte into a pipe of its own kind; a thread sleeps on it.
-            pub(super) fn watch(act: impl FnOnce(i32) + Send + 'static) -> io::Result<()> {
-                let (reader, writer) = UnixStream::pair()?;
-                let once = Arc::new(AtomicBool::new(false));
+            /// Each signal writes a byte into a pipe; a thread sleeps on it, and does one act for each.
+            pub(super) fn watch(acts: Vec<Act>) -> io::Result<()> {
+                let (reader, writer) = io::pipe()?;
+                let last = Arc::new(AtomicBool::new(false));
                 let terminated = Arc::new(AtomicBool::new(false));
                 for signal in [SIGINT, SIGTERM] {
-                    // In this order: a signal that finds `once` set ends the program, and only then it is set.
-                    signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&once))?;
-                    signal_hook::flag::register(signal, Arc::clone(&once))?;
+                    // In this order: a signal that finds `last` set ends the program, and only then it is set.
+                    signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&last))?;
+                    if acts.len() == 1 {
+                        signal_hook::flag::register(signal, Arc::clone(&last))?;
+                    }
                     if signal == SIGTERM {
                         signal_hook::flag::register(signal, Arc::clone(&terminated))?;
                     }
@@ -70,7 +82,14 @@ cfg_if::cfg_if! {
                 }
                 std::thread::Builder::new().name("signals".into()).spawn(move || {
                     let mut reader = reader;
-                    if matches!(reader.read(&mut [0]), Ok(1)) {
+                    let mut left = acts.len();
+                    for act in acts {
+                        // Not a bare read: one that another signal interrupts must not be the last.
+                        if reader.read_exact(&mut [0]).is_err() {
+                            return;
+                        }
+                        left -= 1;
+                        last.fetch_or(left == 0, Ordering::SeqCst);
                         act(if terminated.load(Ordering::SeqCst) { SIGTERM } else { SIGINT });
                     }
                 })?;
@@ -84,16 +103,21 @@ cfg_if::cfg_if! {
             use std::time::Duration;
 
             /// No pipe to sleep on: looks twenty times a second.
-            pub(super) fn watch(act: impl FnOnce(i32) + Send + 'static) -> io::Result<()> {
+            pub(super) fn watch(acts: Vec<Act>) -> io::Result<()> {
                 let came = Arc::new(AtomicUsize::new(0));
                 for signal in [SIGINT, SIGTERM] {
                     signal_hook::flag::register_usize(signal, Arc::clone(&came), signal as usize)?;
                 }
-                std::thread::Builder::new().name("signals".into()).spawn(move || loop {
-                    std::thread::sleep(Duration::from_millis(50));
-                    match came.load(Ordering::SeqCst) {
-                        0 => {}
-                        signal => return act(signal as i32),
+                std::thread::Builder::new().name("signals".into()).spawn(move || {
+                    for act in acts {
+                        let signal = loop {
+                            std::thread::sleep(Duration::from_millis(50));
+                            match came.swap(0, Ordering::SeqCst) {
+                                0 => {}
+                                signal => break signal,
+                            }
+                        };
+                        act(signal as i32);
                     }
                 })?;
                 Ok(())

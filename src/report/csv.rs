@@ -3,14 +3,22 @@
 use std::io;
 
 use super::summary::{Cell, Figures, Outcome, Standing, Summary};
+use crate::exercise::Exercise;
 use crate::measure::stats::Estimate;
 
-const COLUMNS: [&str; 32] = [
+const COLUMNS: [&str; 58] = [
     "subject",
     "mechanism",
     "control",
     "idle",
     "active",
+    "payload_bytes",
+    "outstanding",
+    "exchanges_per_connection",
+    "transport",
+    "firehoses",
+    "offered_percent",
+    "arrivals",
     "outcome",
     "reason",
     "rounds",
@@ -25,11 +33,23 @@ const COLUMNS: [&str; 32] = [
     "requests_per_second",
     "requests_per_second_low",
     "requests_per_second_high",
+    "ceiling_share",
     "client_limited",
     "latency_samples",
     "p50_ns",
     "p99_ns",
     "p99_9_ns",
+    "capacity_per_second",
+    "due_per_second",
+    "unsent_share",
+    "sent_p50_ns",
+    "sent_p99_ns",
+    "sent_p99_9_ns",
+    "slip_p50_ns",
+    "slip_p99_ns",
+    "jain",
+    "most_to_least",
+    "firehose_bytes_per_second",
     "calls_per_request",
     "calls_derived",
     "events_per_wait",
@@ -38,6 +58,13 @@ const COLUMNS: [&str; 32] = [
     "memory_bytes_per_idle_connection",
     "seed",
     "started",
+    "task",
+    "channel",
+    "wait",
+    "place",
+    "chained_writes",
+    "numbers_from",
+    "class",
 ];
 
 /// Writes every cell; what is unknown is empty.
@@ -54,13 +81,30 @@ pub fn write(summary: &Summary<'_>, out: impl io::Write) -> io::Result<()> {
             subject.mechanism.clone(),
             subject.control.to_string(),
             cell.idle.to_string(),
-            cell.active.to_string(),
+            cell.load.active.to_string(),
+            cell.load.traffic.payload.to_string(),
+            cell.load.traffic.outstanding.to_string(),
+            cell.load.traffic.exchanges.to_string(),
+            cell.load.transport.to_string(),
+            cell.load.firehoses.to_string(),
+            text(cell.load.offered.map(|offered| offered.percent)),
+            text(cell.load.offered.map(|offered| offered.arrivals)),
         ];
         line.extend(outcome(cell));
         line.extend([summary.record.seed.to_string(), summary.record.started.clone()]);
+        line.extend(alone(cell));
+        line.push(subject.class.clone().unwrap_or_default());
         writer.write_record(line)?;
     }
     writer.flush()
+}
+
+/// What a poller did by itself; nothing of a server.
+fn alone(cell: &Cell) -> [String; 6] {
+    let Some(exercise) = &cell.load.exercise else { return Default::default() };
+    let Exercise { task, channel, wait, place, chained_writes, numbers_from } = exercise;
+    let words = [&task as &dyn ToString, channel, wait, place, chained_writes, numbers_from];
+    words.map(ToString::to_string)
 }
 
 fn outcome(cell: &Cell) -> Vec<String> {
@@ -71,14 +115,17 @@ fn outcome(cell: &Cell) -> Vec<String> {
     };
     let mut line = vec![word.to_owned(), reason.clone()];
     // As many as there are between the reason and the seed.
-    line.resize(COLUMNS.len() - 7, String::new());
+    let place = |name: &str| COLUMNS.iter().position(|column| *column == name).expect("a column's name");
+    line.resize(place("seed") - place("outcome"), String::new());
     line
 }
 
+/// Empty if it is not known.
+fn text<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(String::new, |value| value.to_string())
+}
+
 fn texts(figures: &Figures) -> Vec<String> {
-    fn text<T: ToString>(value: Option<T>) -> String {
-        value.map_or_else(String::new, |value| value.to_string())
-    }
     let rounded = |value: Option<f64>| text(value.map(|value| (value * 1e4).round() / 1e4));
     let ends = |estimate: Option<Estimate>| {
         let interval = estimate.and_then(|estimate| estimate.interval);
@@ -94,8 +141,16 @@ fn texts(figures: &Figures) -> Vec<String> {
     line.extend(ends(figures.cpu_ns));
     line.push(rounded(figures.user_share));
     line.extend(ends(figures.throughput));
+    line.push(rounded(figures.ceiling_share));
     line.extend([figures.client_limited.to_string(), figures.samples.to_string()]);
     line.extend([figures.p50_ns, figures.p99_ns, figures.p999_ns].map(text));
+    let open = figures.open.as_ref();
+    let capacity = open.and_then(|open| open.capacity).map(|capacity| capacity.value);
+    line.extend([capacity, open.and_then(|open| open.due), open.map(|open| open.unsent)].map(rounded));
+    line.extend([0, 1, 2].map(|at| text(open.and_then(|open| open.from_send_ns[at]))));
+    line.extend([0, 1].map(|at| text(open.and_then(|open| open.slip_ns[at]))));
+    let firehoses = figures.firehoses.map(|bytes| bytes.value);
+    line.extend([figures.jain, figures.most_to_least, firehoses].map(rounded));
     line.extend([rounded(figures.calls), figures.calls_derived.to_string(), rounded(figures.events_per_wait)]);
     line.extend([figures.instructions_user, figures.instructions_kernel, figures.memory_bytes].map(rounded));
     line

@@ -4,10 +4,15 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::format::{grouped, html as escape, plain, three_digits};
+use super::latency;
+use super::model;
+use super::population;
 use super::summary::{Cell, Figures, Summary};
 use super::svg::{Chart, Look, Point, Series};
 use super::table::{self, Kind, Row, Table};
 use super::text;
+use crate::exercise::Exercise;
+use crate::measure::record::Load;
 use crate::measure::stats::{Estimate, Interval};
 
 const STYLE: &str = include_str!("html.css");
@@ -30,24 +35,50 @@ pub fn render(summary: &Summary<'_>) -> String {
     paragraph(&mut out, "", &text::method(summary));
     record.warnings.iter().for_each(|warning| paragraph(&mut out, "warning", &format!("Warning: {warning}")));
 
-    let measured = |(idle, active): &(u32, u32)| summary.is_measured(*idle, *active);
+    let measured = |(idle, load): &(u32, Load)| summary.is_measured(*idle, *load);
     if summary.tables().any(|load| measured(&load)) {
         overviews(&mut out, summary);
-        section(&mut out, "Cost against idle connections", &cost_against_idle(summary));
-        section(&mut out, "Cost against active connections", &against_active(summary, &COST));
-        section(&mut out, "Throughput against active connections", &against_active(summary, &THROUGHPUT));
+        let alone = !record.settings.exercises.is_empty();
+        let (idle, cost, axes) = match alone {
+            false => ("idle connections", &COST, &AXES[..]),
+            true => ("idle descriptors", &COST_ALONE, &AXES_ALONE[..]),
+        };
+        section(&mut out, &format!("Cost against {idle}"), &against_idle(summary, idle, cost));
+        for axis in axes {
+            for measure in axis.measures {
+                section(
+                    &mut out,
+                    &format!("{} against {}", measure.name, axis.label),
+                    &against(summary, axis, measure),
+                );
+            }
+        }
         out.push_str("<section>\n<h2>Every load</h2>\n");
-        text::LEGEND.iter().for_each(|line| paragraph(&mut out, "legend", line));
-        for (at, (idle, active)) in summary.tables().filter(measured).enumerate() {
+        text::legend(summary).for_each(|line| paragraph(&mut out, "legend", line));
+        for (at, (idle, load)) in summary.tables().filter(measured).enumerate() {
             let open = if at == 0 { " open" } else { "" };
-            let _ = writeln!(out, "<details{open}><summary>{}</summary>", table::load(idle, active));
-            draw(&mut out, summary, &table::ranking(summary, idle, active));
+            let _ = writeln!(out, "<details{open}><summary>{}</summary>", table::load(summary, idle, load));
+            draw(&mut out, summary, &table::ranking(summary, idle, load));
             out.push_str("</details>\n");
         }
         out.push_str("</section>\n");
     }
+    let workload = text::workload(summary).into_iter().map(|(head, text)| (head.to_owned(), text));
+    pairs(&mut out, "What was done", &workload.collect::<Vec<_>>());
+    if let Some(table) = model::table(summary) {
+        let _ = writeln!(out, "<section>\n<h2>{}</h2>", escape(&table.title));
+        draw(&mut out, summary, &table);
+        model::crossovers(summary).iter().for_each(|line| paragraph(&mut out, "", line));
+        out.push_str("</section>\n");
+    }
+    if let Some(table) = population::table(summary) {
+        let _ = writeln!(out, "<section>\n<h2>{}</h2>", escape(&table.title));
+        draw(&mut out, summary, &table);
+        out.push_str("</section>\n");
+    }
     let gates = record.gates.iter().map(text::gate).map(|(verdict, finding)| (verdict.to_owned(), finding));
     pairs(&mut out, "Gates", &gates.collect::<Vec<_>>());
+    pairs(&mut out, "Contestants", &text::contestants(summary));
     pairs(&mut out, "Not measured", &text::unmeasured(summary));
     let facts = record.host.facts().into_iter().map(|(name, value)| (name.to_owned(), value));
     pairs(&mut out, "Host", &facts.collect::<Vec<_>>());
@@ -58,19 +89,17 @@ pub fn render(summary: &Summary<'_>) -> String {
 
 fn overviews(out: &mut String, summary: &Summary<'_>) {
     out.push_str("<section>\n<h2>Overview</h2>\n<div class=\"tables\">\n");
-    for &active in &summary.active {
-        if summary.idle.iter().any(|idle| summary.is_measured(*idle, active)) {
-            let table = table::overview(summary, active);
-            let _ = writeln!(out, "<div><h3>{}</h3>", escape(&table.title));
-            draw(out, summary, &table);
-            out.push_str("</div>\n");
-        }
+    for table in table::overviews(summary).into_iter().chain(latency::tables(summary)) {
+        let _ = writeln!(out, "<div><h3>{}</h3>", escape(&table.title));
+        draw(out, summary, &table);
+        out.push_str("</div>\n");
     }
     out.push_str("</div>\n</section>\n");
 }
 
 /// What a chart shows of a cell.
 struct Measure {
+    name: &'static str,
     title: &'static str,
     label: &'static str,
     of: fn(&Figures) -> Option<Estimate>,
@@ -80,6 +109,7 @@ struct Measure {
 }
 
 const COST: Measure = Measure {
+    name: "Cost",
     title: "Server CPU per request",
     label: "server CPU, µs per request",
     of: |figures| figures.cpu_ns,
@@ -87,7 +117,10 @@ const COST: Measure = Measure {
     unit: 1e-3,
 };
 
+const COST_ALONE: Measure = Measure { title: "CPU per operation", label: "CPU, µs per operation", ..COST };
+
 const THROUGHPUT: Measure = Measure {
+    name: "Throughput",
     title: "Throughput",
     label: "requests per second",
     of: |figures| figures.throughput,
@@ -95,24 +128,98 @@ const THROUGHPUT: Measure = Measure {
     unit: 1.0,
 };
 
-fn cost_against_idle(summary: &Summary<'_>) -> Vec<Chart> {
-    let chart = |&active: &u32| Chart {
-        title: format!("{}, {} active", COST.title, grouped(active.into())),
-        x_label: "idle connections",
-        y_label: COST.label,
-        series: series(summary, &COST, |cell| (cell.active == active).then_some(cell.idle)),
+const LATENCY: Measure = Measure {
+    name: "Latency",
+    title: "Latency, p99",
+    label: "p99 latency, µs",
+    of: |figures| Some(Estimate { value: figures.p99_ns? as f64, interval: None }),
+    limited: true,
+    unit: 1e-3,
+};
+
+fn against_idle(summary: &Summary<'_>, idle: &'static str, measure: &Measure) -> Vec<Chart> {
+    let chart = |&load: &Load| Chart {
+        title: format!("{}, {}", measure.title, summary.describe(load)),
+        x_label: idle,
+        y_label: measure.label,
+        series: series(summary, measure, |cell| (cell.load == load).then_some(cell.idle)),
     };
-    summary.active.iter().map(chart).filter(is_a_curve).collect()
+    summary.loads.iter().map(chart).filter(is_a_curve).collect()
 }
 
-fn against_active(summary: &Summary<'_>, measure: &Measure) -> Vec<Chart> {
-    let chart = |&idle: &u32| Chart {
-        title: format!("{}, {} idle", measure.title, grouped(idle.into())),
-        x_label: "active connections",
-        y_label: measure.label,
-        series: series(summary, measure, |cell| (cell.idle == idle).then_some(cell.active)),
+/// What of a load can be an axis.
+struct Axis {
+    label: &'static str,
+    of: fn(&mut Load) -> u32,
+    measures: &'static [Measure],
+}
+
+/// Each takes its value out of the load, so that what is left is the same all along the axis.
+const AXES: [Axis; 4] = [
+    Axis { label: "active connections", of: |load| std::mem::take(&mut load.active), measures: &[COST, THROUGHPUT] },
+    Axis {
+        label: "bytes of payload",
+        of: |load| whole(std::mem::take(&mut load.traffic.payload)),
+        measures: &[COST, THROUGHPUT],
+    },
+    Axis {
+        label: "payloads outstanding",
+        of: |load| whole(std::mem::take(&mut load.traffic.outstanding)),
+        measures: &[COST, THROUGHPUT],
+    },
+    Axis {
+        label: "% of capacity offered",
+        of: |load| load.offered.as_mut().map_or(0, |offered| std::mem::take(&mut offered.percent)),
+        measures: &[LATENCY, COST],
+    },
+];
+
+/// The same of pollers alone, whose throughput tells nothing beside their cost.
+const AXES_ALONE: [Axis; 3] = [
+    Axis { label: "active descriptors", of: |load| std::mem::take(&mut load.active), measures: &[COST_ALONE] },
+    Axis {
+        label: "messages handed on",
+        of: |load| of_exercise(load, |exercise| &mut exercise.chained_writes),
+        measures: &[COST_ALONE],
+    },
+    Axis {
+        label: "lowest number watched",
+        of: |load| of_exercise(load, |exercise| &mut exercise.numbers_from),
+        measures: &[COST_ALONE],
+    },
+];
+
+fn of_exercise(load: &mut Load, of: fn(&mut Exercise) -> &mut u32) -> u32 {
+    load.exercise.as_mut().map(of).map(std::mem::take).unwrap_or_default()
+}
+
+fn whole(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+/// A chart for each idle population, and for each load but for what is on the axis.
+fn against(summary: &Summary<'_>, axis: &Axis, measure: &Measure) -> Vec<Chart> {
+    let split = |mut load: Load| {
+        let x = (axis.of)(&mut load);
+        (load, x)
     };
-    summary.idle.iter().map(chart).filter(is_a_curve).collect()
+    let rests = summary.loads.iter().map(|load| split(*load).0).collect::<BTreeSet<_>>();
+    let places = summary.idle.iter().flat_map(|idle| rests.iter().map(move |rest| (*idle, *rest)));
+    let chart = |(idle, rest): (u32, Load)| {
+        // What was taken out is in no word of it.
+        let beside = summary.words(rest).into_iter().filter(|word| !word.starts_with("0 ")).collect::<Vec<_>>();
+        let place = [beside, vec![format!("{} idle", grouped(idle.into()))]].concat().join(", ");
+        Chart {
+            title: format!("{}, {place}", measure.title),
+            x_label: axis.label,
+            y_label: measure.label,
+            series: series(summary, measure, |cell| {
+                let (others, x) = split(cell.load);
+                (cell.idle == idle && others == rest).then_some(x)
+            }),
+        }
+    };
+    places.map(chart).filter(is_a_curve).collect()
 }
 
 fn is_a_curve(chart: &Chart) -> bool {

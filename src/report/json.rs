@@ -2,9 +2,10 @@
 
 use std::io::{self, BufRead, Write};
 
-use serde::Serialize;
 use serde_json::Value;
 
+use super::summary;
+use crate::measure::file::lines;
 use crate::measure::record::{Record, SCHEMA};
 
 /// Writes `record`: each field on a line of its own, and each element of a list, so that two records can be compared
@@ -12,29 +13,8 @@ use crate::measure::record::{Record, SCHEMA};
 ///
 /// # Errors
 /// What writing gave.
-pub fn write(record: &Record, mut out: impl Write) -> io::Result<()> {
-    let fields = match serde_json::to_value(record)? {
-        Value::Object(fields) => fields,
-        other => unreachable!("a struct is an object, not {other}"),
-    };
-    let last = fields.len() - 1;
-    let others = fields.keys().map(String::as_str).filter(|name| !FIRST.contains(name));
-    for (at, name) in FIRST.into_iter().chain(others).enumerate() {
-        let field = &fields[name];
-        write!(out, "{}{:?}:", if at == 0 { "{\n" } else { "" }, name)?;
-        match field {
-            Value::Array(elements) if !elements.is_empty() => {
-                out.write_all(b"[\n")?;
-                for (at, element) in elements.iter().enumerate() {
-                    line(&mut out, element, at + 1 < elements.len())?;
-                }
-                out.write_all(b"]")?;
-            }
-            other => serde_json::to_writer(&mut out, other)?,
-        }
-        out.write_all(if at < last { b",\n" } else { b"\n}\n" })?;
-    }
-    Ok(())
+pub fn write(record: &Record, out: impl Write) -> io::Result<()> {
+    lines(record, &FIRST, out)
 }
 
 /// What a reader wants to know first; the long lists follow.
@@ -52,21 +32,32 @@ const FIRST: [&str; 11] = [
     "missing",
 ];
 
-fn line(out: &mut impl Write, element: &impl Serialize, more: bool) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, element)?;
-    out.write_all(if more { b",\n" } else { b"\n" })
+/// More cells than any comparison can have had, and few enough to be worked out.
+const MOST_CELLS: usize = 100_000;
+
+/// Reads any JSON.
+///
+/// # Errors
+/// `InvalidData` if it is none; else what reading gave.
+pub(super) fn value(from: impl BufRead) -> io::Result<Value> {
+    serde_json::from_reader(from).map_err(|error| match error.io_error_kind() {
+        Some(kind) => io::Error::new(kind, error),
+        None => invalid(format!("not JSON: {error}")),
+    })
+}
+
+/// What was read is not what it should be.
+pub(super) fn invalid(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
 /// Reads a record.
 ///
 /// # Errors
-/// `InvalidData` if it is no record, or of a schema that this version does not know; else what reading gave.
+/// `InvalidData` if it is no record, or of a schema that this version does not know, or asks for more loads and rows
+/// than could ever have been measured; else what reading gave.
 pub fn read(from: impl BufRead) -> io::Result<Record> {
-    let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
-    let value: Value = serde_json::from_reader(from).map_err(|error| match error.io_error_kind() {
-        Some(kind) => io::Error::new(kind, error),
-        None => invalid(format!("not JSON: {error}")),
-    })?;
+    let value = value(from)?;
     match value["schema"].as_u64() {
         Some(schema) if schema <= u64::from(SCHEMA) => {}
         Some(schema) => {
@@ -74,7 +65,17 @@ pub fn read(from: impl BufRead) -> io::Result<Record> {
         }
         None => return Err(invalid("not a record of pollmark: it has no schema".to_owned())),
     }
-    serde_json::from_value(value).map_err(|error| invalid(format!("not a record of schema {SCHEMA}: {error}")))
+    bounded(
+        serde_json::from_value(value).map_err(|error| invalid(format!("not a record of schema {SCHEMA}: {error}")))?,
+    )
+}
+
+/// The record, unless it asks for more loads and rows than could ever have been measured.
+pub(super) fn bounded(record: Record) -> io::Result<Record> {
+    match summary::size(&record) {
+        0..=MOST_CELLS => Ok(record),
+        cells => Err(invalid(format!("no comparison has {cells} cells: {MOST_CELLS} are the most"))),
+    }
 }
 
 #[cfg(test)]
@@ -99,6 +100,18 @@ mod tests {
         write(&record, &mut bytes).expect("to memory");
         let text = String::from_utf8(bytes).expect("text");
         assert_eq!(text.lines().filter(|line| line.contains("\"server_cpu_ns\"")).count(), record.trials.len());
+    }
+
+    #[test]
+    fn a_record_of_more_loads_than_can_be_measured_is_refused() {
+        let mut record = sample::empty();
+        (record.settings.idle, record.settings.active) = ((0..1_000).collect(), (1..1_002).collect());
+        record.settings.mechanisms = vec!["epoll".to_owned()];
+        let mut bytes = Vec::new();
+        write(&record, &mut bytes).expect("to memory");
+        let error = read(&bytes[..]).expect_err("refused");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert!(error.to_string().contains("1001000 cells"), "{error}");
     }
 
     #[test]

@@ -3,6 +3,9 @@
 use std::fmt::Write;
 
 use super::format::{markdown as escape, plain};
+use super::latency;
+use super::model;
+use super::population;
 use super::summary::Summary;
 use super::table::{self, Row, Table};
 use super::text;
@@ -14,10 +17,18 @@ pub fn render(summary: &Summary<'_>) -> String {
     let finding = text::finding(summary);
     paragraphs(&mut out, std::iter::once(text::headline(summary)).chain(finding));
     paragraphs(&mut out, [text::noise(summary), text::method(summary)]);
+    let workload = text::workload(summary);
+    if !workload.is_empty() {
+        list(&mut out, "What was done", workload.into_iter().map(|(head, text)| format!("{head}: {text}")));
+    }
     for warning in &summary.record.warnings {
         paragraphs(&mut out, [format!("Warning: {warning}")]);
     }
     overviews(&mut out, summary);
+    latency::tables(summary).iter().for_each(|table| draw(&mut out, table));
+    model::table(summary).iter().for_each(|table| draw(&mut out, table));
+    paragraphs(&mut out, model::crossovers(summary));
+    population::table(summary).iter().for_each(|table| draw(&mut out, table));
     if !summary.record.gates.is_empty() {
         list(
             &mut out,
@@ -25,16 +36,20 @@ pub fn render(summary: &Summary<'_>) -> String {
             summary.record.gates.iter().map(text::gate).map(|(verdict, said)| format!("{verdict}: {said}")),
         );
     }
+    let contestants = text::contestants(summary);
+    if !contestants.is_empty() {
+        list(&mut out, "Contestants", contestants.into_iter().map(|(label, facts)| format!("{label}: {facts}")));
+    }
     let unmeasured = text::unmeasured(summary);
     if !unmeasured.is_empty() {
         list(&mut out, "Not measured", unmeasured.into_iter().map(|(place, reason)| format!("{place}: {reason}")));
     }
-    if summary.tables().any(|(idle, active)| summary.is_measured(idle, active)) {
+    if summary.tables().any(|(idle, load)| summary.is_measured(idle, load)) {
         out.push_str("## Every load\n\n");
-        out.extend(text::LEGEND.iter().map(|line| format!("{}\\\n", escape(line))));
+        out.extend(text::legend(summary).map(|line| format!("{}\\\n", escape(line))));
         out.push('\n');
-        for (idle, active) in summary.tables().filter(|(idle, active)| summary.is_measured(*idle, *active)) {
-            draw(&mut out, &table::ranking(summary, idle, active));
+        for (idle, load) in summary.tables().filter(|(idle, load)| summary.is_measured(*idle, *load)) {
+            draw(&mut out, &table::ranking(summary, idle, load));
         }
     }
     list(&mut out, "Host", summary.record.host.facts().into_iter().map(|(name, value)| format!("{name}: {value}")));
@@ -51,11 +66,7 @@ pub fn overview(summary: &Summary<'_>) -> String {
 }
 
 fn overviews(out: &mut String, summary: &Summary<'_>) {
-    for &active in &summary.active {
-        if summary.idle.iter().any(|idle| summary.is_measured(*idle, active)) {
-            draw(out, &table::overview(summary, active));
-        }
-    }
+    table::overviews(summary).iter().for_each(|table| draw(out, table));
 }
 
 fn draw(out: &mut String, table: &Table) {

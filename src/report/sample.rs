@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 
-use crate::measure::record::{Gate, Ledger, Missing, Record, Settings, Trial, Verdict, Visit};
-use crate::measure::{Host, stats};
+use crate::exercise::{Exercise, Place, Wait};
+use crate::measure::Host;
+use crate::measure::record::{
+    About, Contestant, Gate, Ledger, Missing, OpenLoop, Population, Record, Settings, Trial, Verdict, Visit,
+};
+use crate::workload::{Offered, Traffic, Transport};
 
-pub(super) const HOSTILE: &str = "<script>alert('x')</script>|\"a\",b\n&amp; `c` \u{1b}[31m";
+pub(crate) const HOSTILE: &str = "<script>alert('x')</script>|\"a\",b\n&amp; `c` \u{1b}[31m";
 
 /// Three rounds of five rows: epoll and its control flat, poll and select growing with idle connections, one void
 /// cell, one mechanism of another system, the load the limit at 100 active.
@@ -20,13 +24,26 @@ pub(super) fn ordinary() -> Record {
         payload_bytes: 64,
         idle: vec![0, 100, 1_000, 5_000],
         active: vec![1, 10, 100],
+        traffic: Vec::new(),
+        offered: Vec::new(),
+        transport: Vec::new(),
+        firehoses: Vec::new(),
+        exercises: Vec::new(),
         mechanisms: ["epoll", "kqueue", "poll", "select", "threads"].map(str::to_owned).to_vec(),
+        processes: Some(1),
         budget_ns: Some(75_000_000_000),
     };
     let command = ["pollmark", "compare", "--idle", "0,100,1000,5000"].map(str::to_owned).to_vec();
     let mut record = Record::begin(command, 42, Host::gather(), settings.clone());
     record.started = "2026-01-02T03:04:05Z".to_owned();
     record.finished = true;
+    record.workload = Some(About {
+        name: "default".into(),
+        title: "Every family of mechanisms".into(),
+        shows: "What an echo costs.".into(),
+        hides: "What a network costs.".into(),
+        expect: "Lines, and flat ones.".into(),
+    });
     let mut rng = Rng::with_seed(7);
     let rows = [("epoll", false), ("epoll (A/A)", true), ("poll", false), ("select", false), ("threads", false)];
     for round in 0..=settings.rounds {
@@ -34,7 +51,9 @@ pub(super) fn ordinary() -> Record {
             for (subject, control) in rows {
                 let order = record.visits.len() as u32;
                 let active = settings.active.clone();
-                record.visits.push(Visit { order, round, subject: subject.to_owned(), idle, active });
+                let population = (idle > 0).then(|| population(idle));
+                let (name, transport) = (subject.to_owned(), Transport::Tcp);
+                record.visits.push(Visit { order, round, subject: name, idle, transport, active, population });
                 for &active in &settings.active {
                     let counted = round == settings.rounds;
                     record.trials.push(trial(&mut rng, order, round, counted, (subject, control), idle, active));
@@ -56,6 +75,22 @@ pub(super) fn ordinary() -> Record {
     });
     record.warnings.push("server and load share a core: 2 CPUs, of which one is a sibling".into());
     record
+}
+
+fn population(idle: u32) -> Population {
+    let each = |bytes: u64| u64::from(idle) * bytes;
+    let caches = [("TCP", 5 << 10), ("sock_inode_cache", 4 << 10)];
+    Population {
+        processes: 1,
+        sources: None,
+        setup_ns: each(60_000),
+        servers_bytes: Some(each(53)),
+        loads_bytes: Some(each(80)),
+        slabs_bytes: Some(each(10 << 10)),
+        caches_bytes: caches.map(|(name, bytes)| (name.to_owned(), each(bytes))).into(),
+        kernel: BTreeMap::new(),
+        time_wait_left: Some(0),
+    }
 }
 
 fn trial(
@@ -113,6 +148,8 @@ fn trial(
         latency: latency.to_vec(),
         client_limited: Some(active == 100),
         steal_ns: Some(0),
+        established: Some(u64::from(idle + active)),
+        open: Some(u64::from(idle + active)),
         kernel: BTreeMap::from([("ListenDrops".to_owned(), 0)]),
         ..Trial::default()
     }
@@ -145,15 +182,77 @@ pub(super) fn one_cell() -> Record {
     record
 }
 
+/// One idle population, and connections that do several things.
+pub(super) fn varied() -> Record {
+    let mut record = ordinary();
+    let usual = Traffic::default();
+    let large = Traffic { payload: 65_536, outstanding: 4, ..usual };
+    (record.settings.idle, record.settings.active) = (vec![100], vec![1, 10]);
+    record.settings.traffic = vec![usual, large, Traffic { exchanges: 1, ..usual }];
+    record.trials.retain(|trial| trial.idle == 100 && trial.active < 100);
+    let all = record.trials.iter().flat_map(|trial| {
+        let with = |traffic: &Traffic| Trial { traffic: Some(*traffic), ..trial.clone() };
+        record.settings.traffic.iter().map(with).collect::<Vec<_>>()
+    });
+    record.trials = all.collect();
+    record
+}
+
+/// Two populations under an open loop at two rates: at the higher the load itself was late, and not all was sent.
+pub(super) fn open_loop() -> Record {
+    let mut record = ordinary();
+    let rates = [50, 110].map(|percent| Offered { percent, ..Offered::default() });
+    (record.settings.idle, record.settings.active, record.settings.offered) = (vec![0, 100], vec![10], rates.to_vec());
+    record.trials.retain(|trial| trial.idle <= 100 && trial.active == 10);
+    let all = record.trials.iter().flat_map(|trial| {
+        rates.map(|offered| {
+            let (factor, unsent) = if offered.percent > 100 { (100, 15) } else { (1, 0) };
+            let latency = [(40_000 * factor, 1_900), (400_000 * factor, 100)].to_vec();
+            let open_loop = OpenLoop {
+                offered,
+                capacity_per_second: Some(100_000.0),
+                capacity_limited: Some(true),
+                due_per_second: 1_000 * offered.percent,
+                from_send: vec![(39_000, 1_900), (90_000, 100)],
+                slip: vec![(900, 1_900), (if factor > 1 { 10_000_000 } else { 10_000 }, 100 + unsent)],
+                unsent,
+            };
+            let client_limited = Some(open_loop.is_late(&latency));
+            Trial { requests: 2_000, latency, open_loop: Some(open_loop), client_limited, ..trial.clone() }
+        })
+    });
+    record.trials = all.collect();
+    record
+}
+
+/// Pollers alone: three exercises, each with one descriptor active and with ten.
+pub(super) fn alone() -> Record {
+    let mut record = ordinary();
+    let usual = Exercise { wait: Wait::Ready, ..Exercise::default() };
+    let high = Exercise { place: Place::High, numbers_from: 8_000, ..usual };
+    record.settings.exercises = vec![usual, high, Exercise { chained_writes: 1_000, ..usual }];
+    (record.settings.idle, record.settings.active) = (vec![0, 100], vec![1, 10]);
+    record.trials.retain(|trial| trial.idle <= 100 && trial.active < 100);
+    let all = record.trials.iter().flat_map(|trial| {
+        let with = |exercise: &Exercise| Trial { exercise: Some(*exercise), latency: Vec::new(), ..trial.clone() };
+        record.settings.exercises.iter().map(with).collect::<Vec<_>>()
+    });
+    record.trials = all.collect();
+    record
+}
+
 /// Every string that comes from outside is one that breaks HTML, Markdown, CSV and terminals.
 pub(super) fn hostile() -> Record {
     let mut record = ordinary();
     let bad = HOSTILE.to_owned();
     record.command.push(bad.clone());
     record.warnings.push(bad.clone());
+    record.workload = record.workload.map(|about| About { title: bad.clone(), shows: bad.clone(), ..about });
     record.host.cpu = Some(bad.clone());
     record.host.mitigations.insert(bad.clone(), bad.clone());
     record.missing[0].reason = bad.clone();
+    let settings = bad.clone();
+    record.contestants.push(Contestant { label: bad.clone(), class: bad.clone(), settings, ..Contestant::default() });
     record.gates[0].name = bad.clone();
     for trial in record.trials.iter_mut().filter(|trial| trial.subject == "select") {
         trial.subject = bad.clone();
@@ -163,19 +262,68 @@ pub(super) fn hostile() -> Record {
     record
 }
 
+/// Ours, and beside them a server that is not: half as much CPU as epoll takes, and no account of its own.
+pub(super) fn beside() -> Record {
+    let mut record = ordinary();
+    let label = "lean (floor)".to_owned();
+    let theirs = record.trials.iter().filter(|trial| trial.subject == "epoll").map(|trial| Trial {
+        subject: label.clone(),
+        mechanism: label.clone(),
+        server_cpu_ns: trial.server_cpu_ns.map(|cpu| cpu / 2),
+        ledger: Ledger::default(),
+        open: None,
+        ..trial.clone()
+    });
+    record.trials.extend(theirs.collect::<Vec<_>>());
+    record.settings.mechanisms.push(label.clone());
+    record.contestants.push(Contestant {
+        label,
+        class: "floor".into(),
+        title: "The least there can be".into(),
+        settings: "One thread.".into(),
+        version: "cc 1.2.3".into(),
+        command: ["./lean", "{addr}"].map(str::to_owned).to_vec(),
+        warm_up_ns: 500_000_000,
+    });
+    let reason = "missing: it was not built; build it: `make` in lean".to_owned();
+    record.missing.push(Missing { subject: "late (floor)".into(), idle: None, active: None, reason });
+    record
+}
+
+/// Every number as large as it can be, as only a mistake or malice would make it.
+pub(super) fn absurd() -> Record {
+    let mut record = one_cell();
+    let largest = u64::MAX;
+    let mut trial = record.trials.pop().expect("one cell, one trial");
+    (trial.requests, trial.bytes, trial.duration_ns, trial.idle) = (largest, largest, largest, u32::MAX);
+    (trial.server_cpu_ns, trial.server_user_ns, trial.server_system_ns) = (Some(largest), Some(largest), Some(largest));
+    (trial.ledger.waits, trial.ledger.events, trial.ledger.calls) = (largest, largest, largest);
+    (trial.rss_per_connection_bytes, trial.latency) = (Some(f64::MAX), vec![(1, largest), (largest, largest)]);
+    for round in [0, 1, u32::MAX] {
+        record.trials.push(Trial { round, ..trial.clone() });
+    }
+    record
+}
+
 /// All of them.
-pub(super) fn all() -> Vec<(&'static str, Record)> {
+pub(crate) fn all() -> Vec<(&'static str, Record)> {
     vec![
         ("ordinary", ordinary()),
         ("empty", empty()),
         ("partial", partial()),
         ("one cell", one_cell()),
+        ("varied", varied()),
+        ("open loop", open_loop()),
+        ("alone", alone()),
+        ("beside", beside()),
         ("hostile", hostile()),
+        ("absurd", absurd()),
     ]
 }
 
 #[test]
 fn the_sample_is_as_noisy_as_it_says() {
+    use crate::measure::stats;
     let record = ordinary();
     assert_eq!(record.trials.len(), 4 * 4 * 5 * 3);
     let epoll = record.trials.iter().filter(|trial| trial.subject == "epoll" && trial.active == 1 && !trial.counted);

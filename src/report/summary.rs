@@ -2,10 +2,20 @@
 //!
 //! Every exporter stands on this one summary, so that no two of them can tell different stories.
 
+mod ceiling;
+mod open_loop;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::measure::record::{Record, Trial};
+use ceiling::Ceilings;
+pub use open_loop::OpenFigures;
+
+use super::format::grouped;
+use crate::measure::record::{CONTROL, Load, Record, Trial};
 use crate::measure::stats::{self, Estimate, Pool};
+use crate::workload::{Offered, Traffic};
 
 /// Everything an exporter shows.
 #[derive(Clone, Debug)]
@@ -16,9 +26,9 @@ pub struct Summary<'a> {
     pub subjects: Vec<Subject>,
     /// Idle populations, ascending.
     pub idle: Vec<u32>,
-    /// Numbers of active connections, ascending.
-    pub active: Vec<u32>,
-    /// One for each idle population, number of active connections and subject, in that order. None is left out.
+    /// What kept the servers busy: what connections did, and how many; ascending.
+    pub loads: Vec<Load>,
+    /// One for each idle population, load and subject, in that order. None is left out.
     pub cells: Vec<Cell>,
     /// What the A/A control says about the noise.
     pub noise: Noise,
@@ -33,6 +43,8 @@ pub struct Subject {
     pub mechanism: String,
     /// It is the A/A control.
     pub control: bool,
+    /// The class of a server that is not ours; `None` for ours.
+    pub class: Option<String>,
 }
 
 /// How far the same mechanism, measured twice, differed.
@@ -53,8 +65,8 @@ pub struct Cell {
     pub subject: usize,
     /// Connections open and silent.
     pub idle: u32,
-    /// Connections kept busy.
-    pub active: u32,
+    /// What kept the server busy.
+    pub load: Load,
     /// What came of it.
     pub outcome: Outcome,
 }
@@ -94,12 +106,21 @@ pub struct Figures {
     pub throughput: Option<Estimate>,
     /// Latency samples of all timed trials together.
     pub samples: u64,
-    /// Half of the requests took at most this many nanoseconds.
+    /// Half of the requests took at most this many nanoseconds; those of an open loop that were never sent took longer
+    /// than all others.
     pub p50_ns: Option<u64>,
     /// As above, 99 of 100; from 1,000 samples on.
     pub p99_ns: Option<u64>,
     /// As above, 999 of 1,000; from 10,000 samples on.
     pub p999_ns: Option<u64>,
+    /// What an open loop tells beside; `None` of a closed one.
+    pub open: Option<OpenFigures>,
+    /// Jain's index of the exchanges each active connection had: 1 if all had the same. Half way among the rounds.
+    pub jain: Option<f64>,
+    /// What the one that had the most had, as a multiple of what the one that had the fewest had: as above.
+    pub most_to_least: Option<f64>,
+    /// Bytes a second that the firehoses got, if there were any.
+    pub firehoses: Option<Estimate>,
     /// System calls of the server for each request.
     pub calls: Option<f64>,
     /// They are by formula in part: see the mechanism's header.
@@ -112,15 +133,20 @@ pub struct Figures {
     pub instructions_kernel: Option<f64>,
     /// Memory of the server process for each idle connection, in bytes.
     pub memory_bytes: Option<f64>,
-    /// The load was the limit: throughput and latency say more about it than about the server. CPU and calls stand.
+    /// The load was the limit, or in an open loop itself too late: throughput and latency say more about it than about
+    /// the server. CPU and calls stand.
     pub client_limited: bool,
-    /// CPU time for each request, as a multiple of the best of the table.
+    /// The throughput as a part of the ceiling, which is what the same load does against the cheapest server there can
+    /// be; `None` where that was not measured, or is no ceiling: in an open loop, and of several threads.
+    pub ceiling_share: Option<f64>,
+    /// CPU time for each request, as a multiple of the best of ours in the table.
     pub ratio: Option<Estimate>,
     /// Its place in the table.
     pub standing: Standing,
 }
 
-/// A place in a table. The control has none, nor has a cell without CPU time, or seen in one round only.
+/// A place in a table. The control has none, nor has a server that is not ours, nor a cell without CPU time, or seen in
+/// one round only, or of an open loop, where rows differ in rate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Standing {
     /// The lowest CPU time for each request.
@@ -136,58 +162,101 @@ pub enum Standing {
 impl<'a> Summary<'a> {
     /// Works out every cell.
     pub fn of(record: &'a Record) -> Summary<'a> {
-        let subjects = subjects(record);
-        let asked = |axis: &[u32], seen: fn(&Trial) -> u32| {
-            let all = axis.iter().copied().chain(record.trials.iter().map(seen));
-            all.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()
-        };
-        let idle = asked(&record.settings.idle, |trial| trial.idle);
-        let active = asked(&record.settings.active, |trial| trial.active);
+        let (subjects, (idle, loads)) = (subjects(record), axes(record));
+        let ceilings = Ceilings::of(record);
         let mut cells = Vec::new();
         for &idle in &idle {
-            for &active in &active {
+            for &load in &loads {
                 for (subject, row) in subjects.iter().enumerate() {
-                    cells.push(Cell { subject, idle, active, outcome: outcome(record, row, idle, active) });
+                    cells.push(Cell { subject, idle, load, outcome: outcome(record, &ceilings, row, idle, load) });
                 }
             }
         }
-        let mut summary = Summary { record, subjects, idle, active, cells, noise: Noise::NONE };
+        let mut summary = Summary { record, subjects, idle, loads, cells, noise: Noise::NONE };
         summary.measure_noise();
-        for table in 0..summary.idle.len() * summary.active.len() {
+        for table in 0..summary.idle.len() * summary.loads.len() {
             summary.rank(table);
         }
         summary
     }
 
     /// The cells of one table, in the order of the subjects.
-    pub fn table(&self, idle: u32, active: u32) -> &[Cell] {
-        let of_axis = |axis: &[u32], value| axis.iter().position(|one| *one == value);
-        let place = of_axis(&self.idle, idle).zip(of_axis(&self.active, active));
-        place.map_or(&[], |(idle, active)| {
-            let table = idle * self.active.len() + active;
+    pub fn table(&self, idle: u32, load: Load) -> &[Cell] {
+        let place = self.idle.binary_search(&idle).ok().zip(self.loads.binary_search(&load).ok());
+        place.map_or(&[], |(idle, load)| {
+            let table = idle * self.loads.len() + load;
             &self.cells[table * self.subjects.len()..][..self.subjects.len()]
         })
     }
 
-    /// Every table, as (idle, active), smallest first.
-    pub fn tables(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
-        self.idle.iter().flat_map(|idle| self.active.iter().map(|active| (*idle, *active)))
+    /// Every table, as idle population and load, smallest first.
+    pub fn tables(&self) -> impl Iterator<Item = (u32, Load)> + '_ {
+        self.idle.iter().flat_map(|idle| self.loads.iter().map(|load| (*idle, *load)))
     }
 
     /// Whether any cell of a table has figures.
-    pub fn is_measured(&self, idle: u32, active: u32) -> bool {
-        self.table(idle, active).iter().any(|cell| cell.figures().is_some())
+    pub fn is_measured(&self, idle: u32, load: Load) -> bool {
+        self.table(idle, load).iter().any(|cell| cell.figures().is_some())
     }
 
-    /// The cells of a table as a reader wants them: best first, those without figures last.
-    pub fn ranked(&self, idle: u32, active: u32) -> Vec<&Cell> {
-        let mut cells = self.table(idle, active).iter().collect::<Vec<_>>();
+    /// The cells of a table as a reader wants them: best first, then those that are not ours, each class for itself;
+    /// those without figures last.
+    pub fn ranked(&self, idle: u32, load: Load) -> Vec<&Cell> {
+        let mut cells = self.table(idle, load).iter().collect::<Vec<_>>();
         let cost = |cell: &Cell| cell.figures().map(|figures| figures.cpu_ns.map_or(f64::MAX, |cpu| cpu.value));
+        let class = |cell: &Cell| self.subjects[cell.subject].class.as_deref().filter(|_| cell.figures().is_some());
+        let key = |cell: &Cell| (cell.figures().is_none(), cost(cell).unwrap_or(f64::INFINITY));
         cells.sort_by(|a, b| {
-            let (a, b) = (cost(a).unwrap_or(f64::INFINITY), cost(b).unwrap_or(f64::INFINITY));
-            a.total_cmp(&b)
+            let ((a_absent, a_cost), (b_absent, b_cost)) = (key(a), key(b));
+            a_absent.cmp(&b_absent).then_with(|| class(a).cmp(&class(b))).then(a_cost.total_cmp(&b_cost))
         });
         cells
+    }
+
+    /// A load in words: how many connections are active, and what of their traffic is not the same in all loads.
+    pub fn describe(&self, load: Load) -> String {
+        self.words(load).join(", ")
+    }
+
+    pub(super) fn words(&self, load: Load) -> Vec<String> {
+        let varies = |of: fn(&Traffic) -> u64| {
+            let mut all = self.loads.iter().map(|one| of(&one.traffic));
+            all.next().is_some_and(|first| all.any(|other| other != first))
+        };
+        let mut words = vec![format!("{} active", grouped(load.active.into()))];
+        if let Some(exercise) = &load.exercise {
+            let others = || self.loads.iter().filter_map(|load| load.exercise);
+            words.extend(exercise.apart_from(others));
+        }
+        if varies(|traffic| traffic.payload as u64) {
+            words.push(format!("{} B", grouped(load.traffic.payload as u64)));
+        }
+        if varies(|traffic| traffic.outstanding as u64) {
+            words.push(format!("{} outstanding", grouped(load.traffic.outstanding as u64)));
+        }
+        if varies(|traffic| traffic.exchanges) {
+            words.push(match load.traffic.exchanges {
+                0 => "connections stay".to_owned(),
+                exchanges => format!("{} per connection", grouped(exchanges)),
+            });
+        }
+        if self.loads.iter().any(|one| one.transport != load.transport) {
+            words.push(format!("over {}", load.transport));
+        }
+        if self.loads.iter().any(|one| one.firehoses != load.firehoses) {
+            words.push(match load.firehoses {
+                0 => "no firehose".to_owned(),
+                1 => "1 firehose".to_owned(),
+                many => format!("{many} firehoses"),
+            });
+        }
+        if let Some(Offered { percent, arrivals }) = load.offered {
+            words.push(format!("{percent} % of capacity"));
+            if self.loads.iter().any(|one| one.offered.is_some_and(|other| other.arrivals != arrivals)) {
+                words.push(arrivals.to_string());
+            }
+        }
+        words
     }
 
     /// Of how many tables each mechanism is the best, or cannot be told from it: (subject, tables), most first.
@@ -206,9 +275,8 @@ impl<'a> Summary<'a> {
     fn measure_noise(&mut self) {
         let mut ratios = Vec::new();
         for cell in self.cells.iter().filter(|cell| self.subjects[cell.subject].control) {
-            let mechanism = &self.subjects[cell.subject].mechanism;
-            let twin = self.subjects.iter().position(|one| !one.control && one.mechanism == *mechanism);
-            let twin = twin.and_then(|twin| self.table(cell.idle, cell.active).get(twin));
+            let twin = twin(&self.subjects, &self.subjects[cell.subject].name);
+            let twin = twin.and_then(|twin| self.table(cell.idle, cell.load).get(twin));
             ratios.extend(twin.and_then(|twin| self.ratio(cell, twin)).map(|ratio| ratio.value));
         }
         let (spread, margin) = (stats::spread(&ratios), stats::margin(&ratios));
@@ -218,7 +286,15 @@ impl<'a> Summary<'a> {
     fn rank(&mut self, table: usize) {
         let first = table * self.subjects.len();
         let cells = &self.cells[first..][..self.subjects.len()];
-        let contends = |cell: &&Cell| !self.subjects[cell.subject].control && cost(cell).is_some();
+        // Each was asked for a part of its own capacity: who can do more was asked for more.
+        if cells.iter().any(|cell| cell.load.offered.is_some()) {
+            return;
+        }
+        let is_ranked = |cell: &Cell| {
+            let subject = &self.subjects[cell.subject];
+            !subject.control && subject.class.is_none()
+        };
+        let contends = |cell: &&Cell| is_ranked(cell) && cost(cell).is_some();
         let contenders = cells.iter().filter(contends).collect::<Vec<_>>();
         let Some(best) =
             contenders.iter().copied().min_by(|a, b| cost(a).unwrap_or(0.0).total_cmp(&cost(b).unwrap_or(0.0)))
@@ -231,7 +307,7 @@ impl<'a> Summary<'a> {
             let ratio = self.ratio(cell, best);
             // Seen only once, a difference is not one, and neither is its absence.
             let once = ratio.is_none_or(|ratio| ratio.interval.is_none());
-            let standing = if self.subjects[cell.subject].control || once {
+            let standing = if !is_ranked(cell) || once {
                 Standing::Unranked
             } else if cell.subject == best.subject {
                 Standing::Best
@@ -252,9 +328,8 @@ impl<'a> Summary<'a> {
     /// CPU time for each request of one cell to that of another, paired by round.
     fn ratio(&self, cell: &Cell, to: &Cell) -> Option<Estimate> {
         let by_round = |cell: &Cell| {
-            let trials = trials(self.record, &self.subjects[cell.subject], cell.idle, cell.active);
-            let timed = trials.filter(|trial| trial.is_timed());
-            timed.filter_map(|trial| Some((trial.round, cpu_ns(trial)?))).collect::<BTreeMap<_, _>>()
+            let cell = self.record.cell(&self.subjects[cell.subject].name, cell.idle, cell.load);
+            cell.timed().filter_map(|trial| Some((trial.round, cpu_ns(trial)?))).collect::<BTreeMap<_, _>>()
         };
         let baseline = by_round(to);
         let pairs = by_round(cell).into_iter().filter_map(|(round, value)| Some((value, *baseline.get(&round)?)));
@@ -267,42 +342,80 @@ impl Noise {
     const NONE: Noise = Noise { cells: 0, spread: None, margin: stats::SMALLEST_EFFECT };
 }
 
+/// How many cells the summary of `record` would have, without making any of them.
+pub(super) fn size(record: &Record) -> usize {
+    let settings = &record.settings;
+    let idle = settings.idle.iter().copied().chain(record.trials.iter().map(|trial| trial.idle));
+    let idle = idle.collect::<BTreeSet<_>>().len();
+    let (active, traffic, offered) = (set(&settings.active), set(&settings.traffic), set(&settings.offered));
+    let transport = set(&settings.transport);
+    let firehoses = set(&settings.firehoses);
+    let ways = [traffic.len(), offered.len(), transport.len(), firehoses.len()].map(|ways| ways.max(1));
+    let asked = ways.into_iter().fold(active.len(), usize::saturating_mul);
+    let seen = record.trials.iter().map(|trial| settings.load_of(trial));
+    let is_asked = |load: &Load| {
+        let is_offered = load.offered.map_or(offered.is_empty(), |one| offered.contains(&one));
+        let is_carried = transport.contains(&load.transport) || transport.is_empty() && load.transport.is_usual();
+        let is_beside = firehoses.contains(&load.firehoses) || firehoses.is_empty() && load.firehoses == 0;
+        is_offered && is_carried && is_beside && active.contains(&load.active) && traffic.contains(&load.traffic)
+    };
+    let others = seen.filter(|load| !is_asked(load));
+    let loads = asked.saturating_add(others.collect::<BTreeSet<_>>().len());
+    subjects(record).len().saturating_mul(idle).saturating_mul(loads)
+}
+
+fn set<T: Copy + Ord>(values: &[T]) -> BTreeSet<T> {
+    values.iter().copied().collect()
+}
+
+/// The idle populations and the loads, those asked for and any other that was measured.
+fn axes(record: &Record) -> (Vec<u32>, Vec<Load>) {
+    let settings = &record.settings;
+    let idle = settings.idle.iter().copied().chain(record.trials.iter().map(|trial| trial.idle));
+    let loads = settings.loads().chain(record.trials.iter().map(|trial| settings.load_of(trial)));
+    (idle.collect::<BTreeSet<_>>().into_iter().collect(), loads.collect::<BTreeSet<_>>().into_iter().collect())
+}
+
 /// The rows asked for, then any other that was measured; a control directly below its twin.
 fn subjects(record: &Record) -> Vec<Subject> {
     let mut subjects: Vec<Subject> = Vec::new();
-    let asked = record.settings.mechanisms.iter().map(|name| (name, name, false));
-    let measured = record.trials.iter().map(|trial| (&trial.subject, &trial.mechanism, trial.control));
+    let measured_as = |name: &String| record.trials.iter().find(|trial| trial.subject == *name);
+    let asked = record.settings.mechanisms.iter();
+    let asked = asked.map(|name| (name, measured_as(name).map_or(name, |trial| &trial.mechanism), false));
+    let ranked = record.trials.iter().filter(|trial| !trial.ceiling);
+    let measured = ranked.map(|trial| (&trial.subject, &trial.mechanism, trial.control));
     let missing = record.missing.iter().map(|missing| (&missing.subject, &missing.subject, false));
     for (name, mechanism, control) in asked.chain(measured).chain(missing) {
         if subjects.iter().any(|subject| subject.name == *name) {
             continue;
         }
-        let subject = Subject { name: name.clone(), mechanism: mechanism.clone(), control };
-        let twin = subjects.iter().position(|one| one.mechanism == subject.mechanism).filter(|_| control);
+        let class = record.contestants.iter().find(|one| one.label == *name).map(|one| one.class.clone());
+        let subject = Subject { name: name.clone(), mechanism: mechanism.clone(), control, class };
+        let twin = twin(&subjects, name).filter(|_| control);
         subjects.insert(twin.map_or(subjects.len(), |twin| twin + 1), subject);
     }
     subjects
 }
 
-fn trials<'a>(record: &'a Record, subject: &'a Subject, idle: u32, active: u32) -> impl Iterator<Item = &'a Trial> {
-    let here = move |trial: &&Trial| trial.idle == idle && trial.active == active && trial.subject == subject.name;
-    record.trials.iter().filter(here)
+/// Which of these the control of this name is a second time: no other row of the same mechanism.
+pub(super) fn twin(subjects: &[Subject], control: &str) -> Option<usize> {
+    let name = control.strip_suffix(CONTROL)?;
+    subjects.iter().position(|one| one.name == name && !one.control)
 }
 
-fn outcome(record: &Record, subject: &Subject, idle: u32, active: u32) -> Outcome {
-    let all = trials(record, subject, idle, active).collect::<Vec<_>>();
-    // Errors without a reason of their own: the reason of a void trial says more.
-    let unexplained = all.iter().filter(|trial| trial.errors > 0 && trial.void.is_none());
-    let failed = unexplained.map(|trial| format!("{} exchanges or connections failed", trial.errors));
-    let void = all.iter().filter_map(|trial| trial.void.clone()).chain(failed).collect::<BTreeSet<_>>();
-    if !void.is_empty() {
-        return Outcome::Void(void.into_iter().collect::<Vec<_>>().join("; "));
+fn outcome(record: &Record, ceilings: &Ceilings, subject: &Subject, idle: u32, load: Load) -> Outcome {
+    let cell = record.cell(&subject.name, idle, load);
+    if let Some(why) = cell.void() {
+        return Outcome::Void(why);
     }
-    let timed = all.iter().copied().filter(|trial| trial.is_timed() && trial.requests > 0).collect::<Vec<_>>();
+    let timed = cell.timed().filter(|trial| trial.requests > 0).collect::<Vec<_>>();
+    if timed.is_empty() && cell.timed().any(|trial| trial.open_loop.is_some()) {
+        return Outcome::Missing("nothing was due while it was measured".to_owned());
+    }
     if timed.is_empty() {
         let concerns = |asked: Option<u32>, here: u32| asked.is_none_or(|asked| asked == here);
         let reason = record.missing.iter().find(|missing| {
-            missing.subject == subject.name && concerns(missing.idle, idle) && concerns(missing.active, active)
+            missing.subject == subject.name && concerns(missing.idle, idle) && concerns(missing.active, load.active)
         });
         return Outcome::Missing(match reason {
             Some(missing) => missing.reason.clone(),
@@ -310,17 +423,20 @@ fn outcome(record: &Record, subject: &Subject, idle: u32, active: u32) -> Outcom
             None => "not measured before the comparison ended".to_owned(),
         });
     }
-    let counted = all.iter().copied().filter(|trial| trial.counted).collect::<Vec<_>>();
-    Outcome::Measured(Box::new(figures(&timed, &counted, record.seed)))
+    let mut figures = figures(&timed, &cell.counted().collect::<Vec<_>>(), record.seed);
+    ceilings.hold(&mut figures, load, &timed);
+    Outcome::Measured(Box::new(figures))
 }
 
 fn figures(timed: &[&Trial], counted: &[&Trial], seed: u64) -> Figures {
     let mut latency = Pool::default();
-    timed.iter().for_each(|trial| latency.add(&trial.latency));
+    for trial in timed {
+        trial.add_latencies_to(&mut latency);
+    }
     let each =
         |value: &dyn Fn(&Trial) -> Option<f64>| timed.iter().filter_map(|trial| value(trial)).collect::<Vec<_>>();
     let estimate = |value: &dyn Fn(&Trial) -> Option<f64>| Estimate::of(&each(value), seed);
-    let total = |value: &dyn Fn(&Trial) -> u64| timed.iter().map(|trial| value(trial)).sum::<u64>() as f64;
+    let total = |value: &dyn Fn(&Trial) -> u64| timed.iter().map(|trial| value(trial) as f64).sum::<f64>();
     let per_request = |count: &dyn Fn(&Trial) -> Option<u64>| {
         let counts = counted.iter().filter(|trial| trial.requests > 0);
         stats::median(
@@ -330,6 +446,7 @@ fn figures(timed: &[&Trial], counted: &[&Trial], seed: u64) -> Figures {
     let (requests, calls) = (total(&|trial| trial.requests), total(&|trial| trial.ledger.calls));
     let (waits, events) = (total(&|trial| trial.ledger.waits), total(&|trial| trial.ledger.events));
     let limited = timed.iter().filter(|trial| trial.client_limited == Some(true)).count();
+    let open = OpenFigures::of(timed, &latency, seed);
     Figures {
         rounds: timed.len(),
         cpu_ns: estimate(&cpu_ns),
@@ -350,7 +467,15 @@ fn figures(timed: &[&Trial], counted: &[&Trial], seed: u64) -> Figures {
         instructions_user: per_request(&|trial| trial.instructions_user),
         instructions_kernel: per_request(&|trial| trial.instructions_kernel),
         memory_bytes: stats::median(&each(&|trial| trial.rss_per_connection_bytes)),
-        client_limited: limited * 2 > timed.len(),
+        client_limited: open.as_ref().map_or(limited * 2 > timed.len(), |open| open.late),
+        open,
+        ceiling_share: None,
+        jain: stats::median(&each(&|trial| Some(trial.served?.jain))),
+        most_to_least: stats::median(&each(&|trial| {
+            let served = trial.served?;
+            Some(served.most as f64 / served.least as f64)
+        })),
+        firehoses: estimate(&|trial| trial.firehose_bytes_per_second),
         ratio: None,
         standing: Standing::Unranked,
     }
@@ -363,119 +488,4 @@ fn cpu_ns(trial: &Trial) -> Option<f64> {
 
 fn cost(cell: &Cell) -> Option<f64> {
     Some(cell.figures()?.cpu_ns?.value)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::report::sample;
-
-    fn figures<'a>(summary: &'a Summary<'_>, subject: &str, idle: u32, active: u32) -> &'a Figures {
-        let at = summary.subjects.iter().position(|one| one.name == subject).expect("a row");
-        summary.table(idle, active)[at].figures().expect("measured")
-    }
-
-    #[test]
-    fn a_scanning_mechanism_ranks_below_and_a_twin_is_not_ranked() {
-        let record = sample::ordinary();
-        let summary = Summary::of(&record);
-        assert_eq!(figures(&summary, "epoll", 5_000, 1).standing, Standing::Best);
-        assert_eq!(figures(&summary, "select", 5_000, 1).standing, Standing::Rank(2));
-        assert_eq!(figures(&summary, "poll", 5_000, 1).standing, Standing::Rank(3));
-        assert_eq!(figures(&summary, "epoll (A/A)", 5_000, 1).standing, Standing::Unranked);
-        let twin = figures(&summary, "epoll (A/A)", 5_000, 1).ratio.expect("paired with the best").value;
-        assert!((twin - 1.0).abs() < 0.1, "{twin}");
-        let ratio = figures(&summary, "poll", 5_000, 1).ratio.expect("paired with the best");
-        assert!(ratio.value > 30.0, "{ratio:?}");
-    }
-
-    #[test]
-    fn what_was_seen_in_one_round_only_is_shown_and_not_ranked() {
-        let mut record = sample::ordinary();
-        record.trials.retain(|trial| trial.round == 0);
-        let summary = Summary::of(&record);
-        assert_eq!(figures(&summary, "poll", 5_000, 1).standing, Standing::Unranked);
-        assert!(figures(&summary, "poll", 5_000, 1).ratio.is_some_and(|ratio| ratio.value > 30.0));
-        assert!(summary.leaders().is_empty());
-    }
-
-    #[test]
-    fn what_the_repeats_do_not_separate_is_not_separated() {
-        let mut record = sample::ordinary();
-        for trial in record.trials.iter_mut().filter(|trial| trial.subject == "poll") {
-            trial.requests = 1_000;
-            trial.server_cpu_ns = Some(if trial.round == 1 { 300_000_000 } else { 3_000_000 });
-        }
-        let summary = Summary::of(&record);
-        for (idle, active) in summary.tables() {
-            assert_eq!(figures(&summary, "poll", idle, active).standing, Standing::Best, "in two rounds of three");
-            assert_eq!(figures(&summary, "epoll", idle, active).standing, Standing::Indistinguishable);
-        }
-    }
-
-    #[test]
-    fn the_noise_is_that_of_the_twins_in_every_cell() {
-        let record = sample::ordinary();
-        let noise = Summary::of(&record).noise;
-        assert_eq!(noise.cells, 12);
-        assert!(noise.spread.is_some_and(|spread| spread < 0.08) && noise.margin >= 0.05, "{noise:?}");
-    }
-
-    #[test]
-    fn one_void_trial_voids_the_cell_and_says_why() {
-        let record = sample::ordinary();
-        let summary = Summary::of(&record);
-        let threads = summary.subjects.iter().position(|one| one.name == "threads").expect("a row");
-        match &summary.table(5_000, 10)[threads].outcome {
-            Outcome::Void(reason) => assert!(reason.starts_with("wrong byte"), "{reason}"),
-            other => panic!("{other:?}"),
-        }
-        assert!(summary.table(1_000, 10)[threads].figures().is_some());
-        let mut record = record;
-        record.trials.iter_mut().filter(|trial| trial.void.is_some()).for_each(|trial| trial.errors = 1);
-        match &Summary::of(&record).table(5_000, 10)[threads].outcome {
-            Outcome::Void(reason) => assert!(!reason.contains("failed"), "said once: {reason}"),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn the_counting_round_gives_instructions_and_no_time() {
-        let record = sample::ordinary();
-        let summary = Summary::of(&record);
-        let epoll = figures(&summary, "epoll", 0, 10);
-        assert_eq!((epoll.rounds, epoll.instructions_user), (3, Some(104.0)));
-        let mut slow = record.clone();
-        slow.trials.iter_mut().filter(|trial| trial.counted).for_each(|trial| trial.server_cpu_ns = Some(u64::MAX / 2));
-        let slow = Summary::of(&slow);
-        assert_eq!(figures(&slow, "epoll", 0, 10).cpu_ns, figures(&summary, "epoll", 0, 10).cpu_ns);
-    }
-
-    #[test]
-    fn no_cell_is_left_out_and_each_without_figures_has_a_reason() {
-        for (name, record) in sample::all() {
-            let summary = Summary::of(&record);
-            let grid = summary.idle.len() * summary.active.len() * summary.subjects.len();
-            assert_eq!(summary.cells.len(), grid, "{name}");
-            for cell in &summary.cells {
-                match &cell.outcome {
-                    Outcome::Measured(figures) => assert!(figures.rounds > 0, "{name}"),
-                    Outcome::Missing(reason) | Outcome::Void(reason) => assert!(!reason.is_empty(), "{name}"),
-                }
-            }
-        }
-        let partial = sample::partial();
-        let summary = Summary::of(&partial);
-        let Outcome::Missing(reason) = &summary.table(5_000, 1)[0].outcome else { panic!("it was never reached") };
-        assert_eq!(reason, "not measured before the comparison ended");
-    }
-
-    #[test]
-    fn the_margin_of_the_load_is_told_but_does_not_touch_the_ranking() {
-        let record = sample::ordinary();
-        let summary = Summary::of(&record);
-        let (limited, free) = (figures(&summary, "epoll", 0, 100), figures(&summary, "epoll", 0, 10));
-        assert!(limited.client_limited && !free.client_limited);
-        assert_eq!(limited.standing, Standing::Best);
-    }
 }

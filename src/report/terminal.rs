@@ -3,6 +3,9 @@
 use std::fmt::Write;
 
 use super::format::plain;
+use super::latency;
+use super::model;
+use super::population;
 use super::summary::Summary;
 use super::table::{self, Kind, Row, Table};
 use super::text;
@@ -23,21 +26,26 @@ impl Default for Style {
     }
 }
 
-const BOLD: &str = "1";
-const FAINT: &str = "2";
+pub(super) const BOLD: &str = "1";
+pub(super) const FAINT: &str = "2";
 const GREEN: &str = "32";
-const RED: &str = "31";
+pub(super) const RED: &str = "31";
 
 /// Ranked tables, then an overview, so that the conclusion is what remains in sight.
 pub fn render(summary: &Summary<'_>, style: Style) -> String {
     let mut out = String::new();
-    for (idle, active) in summary.tables().filter(|(idle, active)| summary.is_measured(*idle, *active)) {
-        draw(&mut out, &table::ranking(summary, idle, active), style);
+    for (idle, load) in summary.tables().filter(|(idle, load)| summary.is_measured(*idle, *load)) {
+        draw(&mut out, &table::ranking(summary, idle, load), style);
     }
-    for &active in &summary.active {
-        if summary.idle.iter().any(|idle| summary.is_measured(*idle, active)) {
-            draw(&mut out, &table::overview(summary, active), style);
-        }
+    table::overviews(summary).iter().for_each(|table| draw(&mut out, table, style));
+    latency::tables(summary).iter().for_each(|table| draw(&mut out, table, style));
+    // Of one server and one load everybody knows that they can; the page has it all the same.
+    let several = summary.record.settings.processes.is_some_and(|processes| processes > 1);
+    population::table(summary).iter().filter(|_| several).for_each(|table| draw(&mut out, table, style));
+    model::table(summary).iter().for_each(|table| draw(&mut out, table, style));
+    model::crossovers(summary).iter().for_each(|line| wrap(&mut out, line, style));
+    for (label, facts) in text::contestants(summary) {
+        wrap(&mut out, &plain(&format!("{label}: {facts}")), style);
     }
     for (place, reason) in text::unmeasured(summary) {
         wrap(&mut out, &plain(&format!("{place}: {reason}")), style);
@@ -54,8 +62,10 @@ pub fn render(summary: &Summary<'_>, style: Style) -> String {
         out.push('\n');
     }
     if !summary.cells.is_empty() {
-        text::LEGEND.iter().for_each(|line| wrap(&mut out, line, style));
+        text::legend(summary).for_each(|line| wrap(&mut out, line, style));
     }
+    // Its title alone: `pollmark workloads` tells the rest.
+    text::workload(summary).iter().take(1).for_each(|(head, text)| wrap(&mut out, &format!("{head} {text}."), style));
     wrap(&mut out, &text::method(summary), style);
     wrap(&mut out, &text::noise(summary), style);
     wrap(&mut out, &text::headline(summary), style);
@@ -63,7 +73,7 @@ pub fn render(summary: &Summary<'_>, style: Style) -> String {
     out
 }
 
-fn draw(out: &mut String, table: &Table, style: Style) {
+pub(super) fn draw(out: &mut String, table: &Table, style: Style) {
     let shown = fitting(table, style.width);
     let width = |at: usize| column_width(table, at);
     let _ = writeln!(out, "{}", paint(&table.title, BOLD, style));
@@ -132,24 +142,31 @@ fn shortened(text: &str, room: usize) -> String {
     text.chars().take(room.saturating_sub(1)).chain(['…']).collect()
 }
 
-fn paint(text: &str, code: &str, style: Style) -> String {
+pub(super) fn paint(text: &str, code: &str, style: Style) -> String {
     if style.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
 }
 
 /// One paragraph of harmless text, broken at spaces, its further lines set in.
-fn wrap(out: &mut String, text: &str, style: Style) {
-    let mut column = 0;
+pub(super) fn wrap(out: &mut String, text: &str, style: Style) {
+    wrap_at(out, text, style, 0, 2);
+}
+
+/// As [`wrap`], with so many spaces before the first line and before the others.
+pub(super) fn wrap_at(out: &mut String, text: &str, style: Style, first: usize, others: usize) {
+    out.extend(std::iter::repeat_n(' ', first));
+    let (mut column, mut begun) = (first, false);
     for word in text.split_whitespace() {
         let length = word.chars().count();
-        if column > 0 && column + 1 + length > style.width {
-            out.push_str("\n  ");
-            column = 2;
-        } else if column > 0 {
+        if begun && column + 1 + length > style.width {
+            out.push('\n');
+            out.extend(std::iter::repeat_n(' ', others));
+            column = others;
+        } else if begun {
             out.push(' ');
             column += 1;
         }
         out.push_str(word);
-        column += length;
+        (column, begun) = (column + length, true);
     }
     out.push('\n');
 }

@@ -1,0 +1,148 @@
+//! What other programs want of a record and can be worked out from it: the cost model, and the latencies as logs.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::hlog::{FROM_SEND, Log, SLIP};
+use super::summary::{Cell, Summary};
+use crate::measure::file::{cannot, replace};
+use crate::measure::fit::{crossovers, fits};
+use crate::measure::record::Record;
+
+/// The directory with the logs: one for each cell that has latencies, with a line for each trial of it.
+pub const LATENCY: &str = "latency";
+
+/// Writes fit.json: c0, c1 and c2 of each row, and where two of them cross.
+///
+/// # Errors
+/// What writing gave.
+pub(super) fn write_fit(record: &Record, mut out: impl Write) -> io::Result<()> {
+    let fit = json!({
+        "model": "a wait costs wait + watched * connections watched + request * requests, and sleep if it sleeps",
+        "unit": "ns of CPU time of the server",
+        "fits": fits(record),
+        "crossovers": crossovers(record),
+    });
+    serde_json::to_writer_pretty(&mut out, &fit)?;
+    out.write_all(b"\n")
+}
+
+/// Writes the logs of every cell into the directory [`LATENCY`] of `directory`.
+///
+/// # Errors
+/// What the file system said, with the file it was about.
+pub(super) fn write_logs(summary: &Summary<'_>, directory: &Path) -> io::Result<()> {
+    let directory = directory.join(LATENCY);
+    let mut names = BTreeSet::new();
+    for cell in &summary.cells {
+        let log = log(summary, cell);
+        if log.intervals.is_empty() {
+            continue;
+        }
+        if names.is_empty() {
+            fs::create_dir_all(&directory).map_err(cannot("make the directory", &directory))?;
+        }
+        let name = (1..).map(|again| name(summary, cell, again)).find(|name| names.insert(name.clone()));
+        replace(&directory.join(name.expect("without end")), |out| log.write(out))?;
+    }
+    Ok(())
+}
+
+/// Every timed trial of a cell, and of open loops the other two series.
+fn log(summary: &Summary<'_>, cell: &Cell) -> Log {
+    let record = summary.record;
+    let subject = &summary.subjects[cell.subject].name;
+    let mut log = humantime::parse_rfc3339(&record.started).map(Log::begun).unwrap_or_default();
+    for trial in record.cell(subject, cell.idle, cell.load).timed() {
+        let since = Duration::from_nanos(trial.began_ns.unwrap_or(0));
+        let length = Duration::from_nanos(trial.duration_ns);
+        log.push(None, since, length, &trial.latency);
+        if let Some(open) = &trial.open_loop {
+            log.push(Some(FROM_SEND), since, length, &open.from_send);
+            log.push(Some(SLIP), since, length, &open.slip);
+        }
+    }
+    log
+}
+
+/// As the cell is called, in what every file system takes: `poll-x2-shared-5000-idle-1-active.hlog`.
+fn name(summary: &Summary<'_>, cell: &Cell, again: usize) -> String {
+    let load = summary.describe(cell.load).replace('%', "percent");
+    let subject = summary.subjects[cell.subject].name.replace('×', "x");
+    let words = format!("{subject} {} idle {}", cell.idle, load.replace(',', ""));
+    let mut name = String::new();
+    for c in words.chars().take(150) {
+        match c.to_ascii_lowercase() {
+            c if c.is_ascii_alphanumeric() => name.push(c),
+            _ if name.ends_with('-') || name.is_empty() => {}
+            _ => name.push('-'),
+        }
+    }
+    let again = if again > 1 { format!("-{again}") } else { String::new() };
+    format!("{}{again}.hlog", name.trim_end_matches('-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::hlog::histogram;
+    use crate::report::sample;
+
+    #[test]
+    fn the_logs_hold_what_the_trials_hold() {
+        for (name, record) in sample::all() {
+            let directory = std::env::temp_dir().join(format!("pollmark-logs-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&directory);
+            let summary = Summary::of(&record);
+            write_logs(&summary, &directory).expect("writable");
+            let (mut expected, mut found) = (0_u128, 0_u128);
+            let subjects = record.trials.iter().filter(|trial| !trial.ceiling).map(|trial| &trial.subject);
+            for subject in subjects.collect::<BTreeSet<_>>() {
+                for cell in record.cells_of(subject) {
+                    let lengths = cell.timed().map(|trial| u128::from(histogram(&trial.latency).len()));
+                    expected += lengths.sum::<u128>();
+                }
+            }
+            for entry in fs::read_dir(directory.join(LATENCY)).into_iter().flatten() {
+                let path = entry.expect("an entry").path();
+                let log = Log::read(&fs::read(&path).expect("written")).unwrap_or_else(|error| panic!("{error}"));
+                let latencies = log.intervals.iter().filter(|one| one.tag.is_none());
+                found += latencies.map(|one| u128::from(one.histogram.len())).sum::<u128>();
+            }
+            assert_eq!(found, expected, "{name}");
+            if name == "ordinary" {
+                let log = fs::read(directory.join(LATENCY).join("poll-5000-idle-10-active.hlog")).expect("its name");
+                let log = Log::read(&log).expect("ours");
+                let cells = record.cells_of("poll");
+                let cell = cells.iter().find(|cell| cell.idle == 5_000 && cell.load.active == 10).expect("measured");
+                let of_trials = cell.timed().map(|trial| histogram(&trial.latency)).collect::<Vec<_>>();
+                assert!(log.intervals.iter().map(|one| &one.histogram).eq(&of_trials) && !of_trials.is_empty());
+                assert!(log.start.is_some());
+            }
+            let _ = fs::remove_dir_all(&directory);
+        }
+    }
+
+    #[test]
+    fn the_model_is_written_as_it_is_told() {
+        let record = sample::ordinary();
+        let mut bytes = Vec::new();
+        write_fit(&record, &mut bytes).expect("to memory");
+        let json: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
+        for (fit, written) in fits(&record).iter().zip(json["fits"].as_array().expect("a list")) {
+            assert_eq!(
+                (written["subject"].as_str(), written["trials"].as_u64()),
+                (Some(&*fit.subject), Some(fit.trials as u64))
+            );
+            let ends = fit.watched.interval.expect("several rounds");
+            assert_eq!(written["watched"]["value"].as_f64(), Some(fit.watched.value));
+            assert_eq!(written["watched"]["interval"]["high"].as_f64(), Some(ends.high));
+        }
+        assert_eq!(json["crossovers"].as_array().map(Vec::len), Some(crossovers(&record).len()));
+    }
+}

@@ -1,0 +1,375 @@
+//! Two records, the one against the other: by how much each cell has changed on one machine, and what of one record
+//! the other confirms on another.
+//!
+//! Rounds of different records have nothing to do with each other, so no round of one is paired with one of the other.
+//! What counts as a change is at least what the A/A controls of both records differed by, and at least 5 %.
+
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::summary::{Cell, Outcome, Subject, Summary, twin};
+use crate::measure::record::{Load, Record, Trial};
+use crate::measure::stats::{self, Estimate};
+
+/// What is compared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Metric {
+    /// CPU time of the server for each request, in nanoseconds.
+    Cpu,
+    /// What 99 of 100 requests of a trial do not exceed, in nanoseconds; not of a cell where the load was the limit.
+    P99,
+}
+
+impl Metric {
+    /// Both, the ranked one first.
+    pub const ALL: [Metric; 2] = [Metric::Cpu, Metric::P99];
+
+    /// Its name in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Metric::Cpu => "cpu_ns_per_request",
+            Metric::P99 => "p99_ns",
+        }
+    }
+
+    fn of(self, trial: &Trial) -> Option<f64> {
+        match self {
+            Metric::Cpu => (trial.requests > 0).then_some(trial.server_cpu_ns? as f64 / trial.requests as f64),
+            Metric::P99 => trial.latencies().percentile(0.99).map(|nanos| nanos as f64),
+        }
+    }
+}
+
+/// How the second record stands to the first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It takes less, beyond noise.
+    Win,
+    /// It takes more, beyond noise.
+    Lose,
+    /// Noise would explain the difference.
+    Indistinguishable,
+    /// One of them has it from a single round only, of which nothing can be concluded.
+    Once,
+    /// It is not in one of them, or not to be had there, and why.
+    Missing(String),
+    /// The second record voids it, and why.
+    Void(String),
+}
+
+impl Verdict {
+    /// In a word.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Verdict::Win => "win",
+            Verdict::Lose => "lose",
+            Verdict::Indistinguishable => "indistinguishable",
+            Verdict::Once => "seen once",
+            Verdict::Missing(_) => "missing",
+            Verdict::Void(_) => "void",
+        }
+    }
+
+    /// Of a change, where a smaller value is better.
+    fn of(change: Estimate, margin: f64) -> Verdict {
+        match change.interval {
+            None => Verdict::Once,
+            Some(_) if change.is_beyond(margin) => Verdict::Lose,
+            Some(_) if change.is_below(margin) => Verdict::Win,
+            Some(_) => Verdict::Indistinguishable,
+        }
+    }
+}
+
+/// One metric of one cell, in both records.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Change {
+    /// The row.
+    pub subject: String,
+    /// Connections open and silent.
+    pub idle: u32,
+    /// What kept the server busy.
+    pub load: Load,
+    /// What is compared.
+    pub metric: Metric,
+    /// The medians, of the first record and of the second.
+    pub medians: [Option<f64>; 2],
+    /// The second as a multiple of the first.
+    pub ratio: Option<Estimate>,
+    /// What follows.
+    pub verdict: Verdict,
+}
+
+/// How a row stands to the first row of its table, in CPU time for each request, in both records.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Sign {
+    /// The row.
+    pub subject: String,
+    /// The row it is held against.
+    pub reference: String,
+    /// Connections open and silent.
+    pub idle: u32,
+    /// What kept the server busy.
+    pub load: Load,
+    /// Multiples of the reference, in the first record and in the second.
+    pub ratios: [Estimate; 2],
+    /// What follows of each.
+    pub verdicts: [Verdict; 2],
+}
+
+impl Sign {
+    /// Whether both records say the same; `None` if one of them cannot tell and the other can.
+    pub fn agree(&self) -> Option<bool> {
+        match &self.verdicts {
+            [Verdict::Win, Verdict::Lose] | [Verdict::Lose, Verdict::Win] => Some(false),
+            [one, other] if one == other && *one != Verdict::Once => Some(true),
+            _ => None,
+        }
+    }
+}
+
+/// How what a wait costs a row grows with the connections it watches, in both records.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Growth {
+    /// The row.
+    pub subject: String,
+    /// What kept the server busy.
+    pub load: Load,
+    /// Log-log slopes, in the first record and in the second: 1 grows in proportion, 0 stays flat.
+    pub slopes: [f64; 2],
+}
+
+/// Two records, compared.
+#[derive(Clone, Debug)]
+pub struct Diff<'a> {
+    /// The first, against which the second is held.
+    pub before: Summary<'a>,
+    /// The second.
+    pub after: Summary<'a>,
+    /// By what their machines differ: name, first, second. None, if it is one, or two of a kind.
+    pub machines: Vec<(&'static str, String, String)>,
+    /// The smallest change of each metric that counts.
+    pub margins: [f64; 2],
+    /// On one machine every metric of every cell that is in one of them, but for the controls; a metric that is not
+    /// ranked, and that one of them does not know, is left out.
+    pub changes: Vec<Change>,
+    /// On two machines how each row stands to the first row of its table that both records have.
+    pub signs: Vec<Sign>,
+    /// On two machines how costs grow, of every row and load that both have with three idle populations or more.
+    pub growths: Vec<Growth>,
+}
+
+impl<'a> Diff<'a> {
+    /// Of the first record, and of the second that is held against it.
+    pub fn of(before: &'a Record, after: &'a Record) -> Diff<'a> {
+        let machines = before.host.machine_differences(&after.host);
+        let (before, after) = (Summary::of(before), Summary::of(after));
+        let margins = Metric::ALL.map(|metric| margin(&before, metric).max(margin(&after, metric)));
+        let (changes, signs, growths) = (Vec::new(), Vec::new(), Vec::new());
+        let mut diff = Diff { before, after, machines, margins, changes, signs, growths };
+        if diff.is_same_machine() {
+            diff.changes = diff.all_changes();
+        } else {
+            (diff.signs, diff.growths) = (diff.all_signs(), diff.all_growths());
+        }
+        diff
+    }
+
+    /// Whether figures of the one may be held against those of the other: it is one machine, or two of a kind.
+    pub fn is_same_machine(&self) -> bool {
+        self.machines.is_empty()
+    }
+
+    fn all_changes(&self) -> Vec<Change> {
+        let cells =
+            |summary: &Summary<'_>| summary.cells.iter().map(|cell| key(summary, cell)).collect::<BTreeSet<_>>();
+        let all = cells(&self.before).union(&cells(&self.after)).cloned().collect::<Vec<_>>();
+        let control = |name: &str| {
+            [&self.before, &self.after].iter().any(|one| one.subjects.iter().any(|row| row.control && row.name == name))
+        };
+        let change = |(idle, load, subject): &(u32, Load, String)| {
+            let of_metric = |metric| self.change(subject, *idle, *load, metric);
+            Metric::ALL.into_iter().filter_map(of_metric).collect::<Vec<_>>()
+        };
+        all.iter().filter(|(_, _, subject)| !control(subject)).flat_map(change).collect()
+    }
+
+    fn change(&self, subject: &str, idle: u32, load: Load, metric: Metric) -> Option<Change> {
+        let both = [&self.before, &self.after];
+        let cells = both.map(|summary| find(summary, subject, idle, load));
+        let values = both.map(|summary| values(summary.record, subject, idle, load, metric));
+        // An unknown figure of a cell that was measured is not a difference, and a load at its limit measures itself.
+        let is_void = |cell: &Option<&Cell>| cell.is_some_and(|cell| matches!(cell.outcome, Outcome::Void(_)));
+        let is_of_the_load = |cell: &Option<&Cell>| cell.and_then(Cell::figures).is_some_and(|one| one.client_limited);
+        let is_unknown = values.iter().any(Vec::is_empty) || cells.iter().any(is_of_the_load);
+        if metric == Metric::P99 && is_unknown && !cells.iter().any(is_void) {
+            return None;
+        }
+        let medians = [0, 1].map(|at| stats::median(&values[at]));
+        let [before, after] = &values;
+        let ratio = Estimate::of_change(after, before, self.after.record.seed);
+        let reason = |at: usize| match cells[at].map(|cell| &cell.outcome) {
+            None => Some("not asked for".to_owned()),
+            Some(Outcome::Missing(why)) => Some(why.clone()),
+            Some(Outcome::Void(why)) => Some(format!("void: {why}")),
+            Some(Outcome::Measured(_)) if values[at].is_empty() => Some("CPU time is not known".to_owned()),
+            Some(Outcome::Measured(_)) => None,
+        };
+        let verdict = match (&cells[1], [reason(0), reason(1)], ratio) {
+            (Some(Cell { outcome: Outcome::Void(why), .. }), ..) => Verdict::Void(why.clone()),
+            (_, [None, None], Some(ratio)) => Verdict::of(ratio, self.margins[metric as usize]),
+            (_, [None, None], None) => Verdict::Missing("it took nothing in the first".to_owned()),
+            (_, [Some(first), Some(second)], _) if first == second => Verdict::Missing(format!("in both: {first}")),
+            (_, [Some(first), Some(second)], _) => {
+                Verdict::Missing(format!("in the first: {first}; in the second: {second}"))
+            }
+            (_, [Some(why), None], _) => Verdict::Missing(format!("in the first: {why}")),
+            (_, [None, Some(why)], _) => Verdict::Missing(format!("in the second: {why}")),
+        };
+        let ratio = ratio.filter(|_| !matches!(verdict, Verdict::Void(_) | Verdict::Missing(_)));
+        Some(Change { subject: subject.to_owned(), idle, load, metric, medians, ratio, verdict })
+    }
+
+    fn all_signs(&self) -> Vec<Sign> {
+        let mut signs = Vec::new();
+        // In an open loop each is asked for a part of its own capacity: that is no table to be ranked.
+        for (idle, load) in self.before.tables().filter(|(_, load)| load.offered.is_none()) {
+            let rows = self.before.subjects.iter().filter(|row| !row.control).filter(|row| {
+                let measured =
+                    |summary| find(summary, &row.name, idle, load).is_some_and(|one| one.figures().is_some());
+                measured(&self.before) && measured(&self.after)
+            });
+            let rows = rows.map(|row| row.name.as_str()).collect::<Vec<_>>();
+            let Some((reference, others)) = rows.split_first() else { continue };
+            for subject in others {
+                let ratio = |summary: &Summary<'_>| {
+                    paired(summary.record, (subject, reference), idle, load, Metric::Cpu)
+                        .map(|ratio| (ratio, Verdict::of(ratio, summary.noise.margin)))
+                };
+                let Some((one, other)) = ratio(&self.before).zip(ratio(&self.after)) else { continue };
+                signs.push(Sign {
+                    subject: (*subject).to_owned(),
+                    reference: (*reference).to_owned(),
+                    idle,
+                    load,
+                    ratios: [one.0, other.0],
+                    verdicts: [one.1, other.1],
+                });
+            }
+        }
+        signs
+    }
+
+    fn all_growths(&self) -> Vec<Growth> {
+        let mut growths = Vec::new();
+        for load in &self.before.loads {
+            for row in self.before.subjects.iter().filter(|row| !row.control) {
+                let slope = |summary| slope(summary, &row.name, *load);
+                if let Some((one, other)) = slope(&self.before).zip(slope(&self.after)) {
+                    growths.push(Growth { subject: row.name.clone(), load: *load, slopes: [one, other] });
+                }
+            }
+        }
+        growths
+    }
+
+    /// Whether the second record has taken anything from the first: a cell that loses, or that it voids.
+    pub fn is_worse(&self) -> bool {
+        let worse = |verdict: &Verdict| matches!(verdict, Verdict::Lose | Verdict::Void(_));
+        self.changes.iter().any(|change| worse(&change.verdict))
+    }
+
+    /// All of it, for programs.
+    pub fn to_json(&self) -> Value {
+        let facts = |facts: &[(&str, String, String)]| {
+            facts.iter().map(|(name, one, other)| json!({"name": name, "a": one, "b": other})).collect::<Vec<_>>()
+        };
+        let estimate = |estimate: &Estimate| {
+            let interval = estimate.interval.map(|interval| [interval.low, interval.high]);
+            json!({"value": estimate.value, "interval": interval})
+        };
+        let change = |one: &Change| {
+            let why = match &one.verdict {
+                Verdict::Missing(why) | Verdict::Void(why) => Some(why),
+                _ => None,
+            };
+            json!({
+                "subject": one.subject, "idle": one.idle, "load": one.load, "metric": one.metric.name(),
+                "a": one.medians[0], "b": one.medians[1], "b_to_a": one.ratio.as_ref().map(estimate),
+                "verdict": one.verdict.word(), "reason": why,
+            })
+        };
+        let sign = |one: &Sign| {
+            json!({
+                "subject": one.subject, "reference": one.reference, "idle": one.idle, "load": one.load,
+                "a": estimate(&one.ratios[0]), "b": estimate(&one.ratios[1]), "agree": one.agree(),
+            })
+        };
+        let growth =
+            |one: &Growth| json!({"subject": one.subject, "load": one.load, "a": one.slopes[0], "b": one.slopes[1]});
+        json!({
+            "same_machine": self.is_same_machine(),
+            "machines": facts(&self.machines),
+            "hosts": facts(&self.before.record.host.differences(&self.after.record.host)),
+            "smallest_change": {"cpu_ns_per_request": self.margins[0], "p99_ns": self.margins[1]},
+            "changes": self.changes.iter().map(change).collect::<Vec<_>>(),
+            "signs": self.signs.iter().map(sign).collect::<Vec<_>>(),
+            "growths": self.growths.iter().map(growth).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn key(summary: &Summary<'_>, cell: &Cell) -> (u32, Load, String) {
+    (cell.idle, cell.load, summary.subjects[cell.subject].name.clone())
+}
+
+fn find<'s>(summary: &'s Summary<'_>, subject: &str, idle: u32, load: Load) -> Option<&'s Cell> {
+    summary.table(idle, load).iter().find(|cell| summary.subjects[cell.subject].name == subject)
+}
+
+/// The metric in each timed trial of a cell.
+fn values(record: &Record, subject: &str, idle: u32, load: Load, metric: Metric) -> Vec<f64> {
+    record.cell(subject, idle, load).timed().filter_map(|trial| metric.of(trial)).collect()
+}
+
+/// One row to another of the same record, within each round.
+fn paired(record: &Record, (of, to): (&str, &str), idle: u32, load: Load, metric: Metric) -> Option<Estimate> {
+    let (of, to) = (record.cell(of, idle, load), record.cell(to, idle, load));
+    let to = to.timed().collect::<Vec<_>>();
+    let pair = |trial: &Trial| {
+        let base = to.iter().find(|base| base.round == trial.round)?;
+        Some((metric.of(trial)?, metric.of(base)?))
+    };
+    let (of, to): (Vec<_>, Vec<_>) = of.timed().filter_map(pair).unzip();
+    Estimate::of_ratio(&of, &to, record.seed)
+}
+
+/// The smallest change that counts in one record, by its control.
+fn margin(summary: &Summary<'_>, metric: Metric) -> f64 {
+    if metric == Metric::Cpu {
+        return summary.noise.margin;
+    }
+    let mut ratios = Vec::new();
+    for cell in summary.cells.iter().filter(|cell| summary.subjects[cell.subject].control) {
+        let control = &summary.subjects[cell.subject];
+        let twin = twin(&summary.subjects, &control.name).map(|at| &summary.subjects[at]);
+        let ratio = |twin: &Subject| paired(summary.record, (&control.name, &twin.name), cell.idle, cell.load, metric);
+        ratios.extend(twin.and_then(ratio).map(|ratio| ratio.value));
+    }
+    stats::margin(&ratios)
+}
+
+/// The log-log slope of what a wait costs over the connections watched.
+fn slope(summary: &Summary<'_>, subject: &str, load: Load) -> Option<f64> {
+    let point = |idle: &u32| {
+        let figures = find(summary, subject, *idle, load)?.figures()?;
+        Some((f64::from(*idle) + f64::from(load.active), figures.cpu_ns?.value * figures.events_per_wait?))
+    };
+    let points = summary.idle.iter().filter_map(point).collect::<Vec<_>>();
+    (points.len() >= 3).then(|| stats::log_log_slope(&points)).flatten()
+}
