@@ -41,28 +41,39 @@ fn forbid(under: &str, words: &[&str], rule: &str) {
 #[test]
 fn nothing_points_back_up() {
     forbid("backends/src", &["pollmark::", "TcpServer", "crate::server"], "a backend knows no connection");
-    forbid("src/protocol", &["crate::server", "std::net::Tcp", "Source<", "Poller"], "a protocol knows no descriptor");
-    forbid("src/conn.rs", &["crate::server", "std::net", "Source<", "Poller"], "a connection knows no descriptor");
-    let above = ["crate::mechanism", "crate::measure", "crate::report", "crate::workload", "crate::cli"];
-    forbid("src/server", &above, "a server knows nothing of being measured");
+    let ends = ["crate::server", "crate::client"];
+    let descriptors = [&ends[..], &["std::net::Tcp", "Source<", "Poller"]].concat();
+    forbid("src/protocol", &descriptors, "a protocol knows no descriptor");
+    forbid("src/conn.rs", &[&descriptors[..], &["std::net"]].concat(), "a connection knows no descriptor");
+    let above =
+        ["crate::mechanism", "crate::simulation", "crate::measure", "crate::report", "crate::workload", "crate::cli::"];
+    forbid(
+        "src/server",
+        &[&above[..], &["crate::client"]].concat(),
+        "a server knows nothing of being measured, or asked",
+    );
+    forbid("src/client", &[&above[..], &["crate::server", "crate::conn"]].concat(), "a client asks any server");
     forbid("src/measure", &["crate::report", "crate::cli"], "measuring knows nothing of what is made of its records");
     let users = [&above[..], &["crate::server", "crate::child"]].concat();
-    forbid("src/limits.rs", &users, "limits are the host's, whatever is done within them");
-    let others = ["crate::server", "crate::mechanism", "crate::measure", "crate::report", "crate::cli"];
+    for limits in ["src/limits.rs", "src/limits"] {
+        forbid(limits, &users, "limits are the host's, whatever is done within them");
+    }
+    let others = ["crate::server", "crate::mechanism", "crate::measure", "crate::report", "crate::cli::"];
     forbid("src/workload", &others, "the load is the same whatever is measured");
 }
 
 #[test]
-fn the_readiness_loop_names_no_mechanism() {
-    let names = ["epoll", "Epoll", "kqueue", "Kqueue", "poll::", "select", "Select", "polling"];
-    for file in ["readiness", "accept", "slots", "wheel"] {
+fn neither_the_readiness_loop_nor_the_client_names_a_mechanism() {
+    let names = ["epoll", "Epoll", "kqueue", "Kqueue", "uring", "Uring", "poll::", "select", "Select", "polling"];
+    for file in ["readiness", "wire", "accept", "slots", "wheel", "control"] {
         forbid(&format!("src/server/{file}.rs"), &names, "the driver asks capabilities, never names");
     }
+    forbid("src/client", &names, "the client asks capabilities, never names");
 }
 
 #[test]
 fn every_file_says_in_its_first_line_what_it_is() {
-    for folder in ["src", "backends/src", "tests", "examples", "benches"] {
+    for folder in ["src", "backends/src", "tests", "examples", "benches", "fuzz/targets", ".ci/planted/src"] {
         for (path, text) in sources(folder) {
             assert!(text.starts_with("//! "), "{} does not begin with its idea", path.display());
         }

@@ -72,6 +72,26 @@ fn a_record_made_elsewhere_is_shown_and_written_anew() {
 }
 
 #[test]
+fn a_record_against_itself_is_indistinguishable_and_against_a_faster_one_it_loses() {
+    let scratch = Scratch::new("diff");
+    let (slow, mut fast) = (record(), record());
+    fast.trials.iter_mut().for_each(|trial| trial.server_cpu_ns = trial.server_cpu_ns.map(|cpu| cpu / 2));
+    write(&slow, &scratch.0.join("slow")).expect("writable");
+    write(&fast, &scratch.0.join("fast")).expect("writable");
+    let [slow, fast] = ["slow", "fast"].map(|name| scratch.path(name));
+    let itself = run(&["diff", &slow, &slow]);
+    let shown = String::from_utf8(itself.stdout).expect("text");
+    assert_eq!(itself.status.code(), Some(0), "{shown}");
+    assert!(shown.contains("B against A: 2 indistinguishable, 1 missing."), "{shown}");
+    assert!(shown.contains("kqueue") && shown.contains("in both: not on this system"), "{shown}");
+    let json = run(&["diff", &slow, &fast, "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("one JSON object");
+    assert_eq!((&json["same_machine"], &json["changes"][0]["verdict"]), (&true.into(), &"win".into()), "{json}");
+    fails(&run(&["diff", &fast, &slow]), 1, &["B loses to A"]);
+    fails(&run(&["diff", &fast, &scratch.path("nowhere")]), 2, &["cannot read", "nowhere"]);
+}
+
+#[test]
 fn what_is_no_record_is_refused_in_one_line() {
     let scratch = Scratch::new("no-record");
     fails(&run(&["report", &scratch.path("nowhere.json")]), 2, &["nowhere.json", "cannot read"]);
