@@ -13,6 +13,7 @@ fn main() {
         let workload = common::Workload {
             name: "active",
             sizes: &[1, 10, 100, 1_000],
+            at_once: |active| active,
             open: |load, active| load.open_active(active),
             run: |load, _, iterations| load.run(Until::Requests(iterations)),
         };

@@ -12,6 +12,7 @@ fn main() {
         let workload = common::Workload {
             name: "churn",
             sizes: &[1, 10, 100],
+            at_once: |_| 1,
             open: |_, _| Ok(()),
             run: |load, at_once, iterations| load.churn(at_once, Until::Requests(iterations)),
         };

@@ -12,10 +12,10 @@ use pollmark::backends::conformance;
 use pollmark::backends::poll::Poll;
 use pollmark::backends::{Capabilities, Events, Interest, Ledger, Poller, Registry, Source, Token, Trigger};
 use pollmark::child;
-use pollmark::measure::Comparison;
+use pollmark::measure::{Comparison, Workload};
 use pollmark::report::{Summary, terminal};
 
-const LOOKS: u32 = 20;
+const LOOKS: u32 = 5;
 
 struct Spinning {
     poll: Poll,
@@ -79,7 +79,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{report}");
     report.assert_passed();
 
-    let record = Comparison::new(&registry).quick().subjects(&["spinning", "poll"])?.run(&mut ())?;
+    let quick = Workload::find("quick")?;
+    let record = Comparison::new(&registry).workload(&quick)?.subjects(&["spinning", "poll"])?.run(&mut ())?;
     print!("{}", terminal::render(&Summary::of(&record), terminal::Style::default()));
     Ok(())
 }

@@ -1,5 +1,8 @@
 """Starting a server to be measured, holding idle connections to it, and loading it."""
 
+import contextlib
+import ctypes
+import errno
 import os
 import re
 import resource
@@ -10,6 +13,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+import time
 
 PATIENCE = 120  # seconds; a server under valgrind with thousands of connections is slow to start and to end
 
@@ -25,14 +29,16 @@ class Server:
     """A server on a free port, on a CPU of its own, in a fresh process; the instruments are part of its command line.
 
     `command` has `{address}` where the address to listen on goes, or takes it as its last argument. The first line
-    the server prints holds the address it bound.
+    the server prints holds the address it bound. It is ended with SIGTERM and has to exit with 0, unless `end` is there
+    and says that it has ended the server in a way of its own.
     """
 
-    def __init__(self, command, instrument=()):
+    def __init__(self, command, instrument=(), end=None):
         words = [word.replace("{address}", "127.0.0.1:0") for word in shlex.split(command)]
         if "{address}" not in command:
             words.append("127.0.0.1:0")
         self.command = command
+        self.end = end
         self.errors = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
             [*instrument, *words], stdout=subprocess.PIPE, stderr=self.errors, text=True, preexec_fn=pin(SERVER_CPU)
@@ -45,15 +51,18 @@ class Server:
         self.address = bound.group()
         self.pid = innermost(self.process.pid)
         self.idle = []
+        self.rest = ""  # what it printed after its first line, when it has ended
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        if self.process.poll() is None:
-            os.kill(self.pid, signal.SIGTERM)
+        killed = self.end is not None and self.process.poll() is None and self.end(self)
+        if self.process.poll() is None and not killed:
+            with contextlib.suppress(ProcessLookupError):  # It has ended just now; how, is looked at below.
+                os.kill(self.pid, signal.SIGTERM)
         try:
-            self.process.communicate(timeout=PATIENCE)
+            self.rest, _ = self.process.communicate(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             os.kill(self.pid, signal.SIGKILL)
             self.process.communicate()
@@ -61,14 +70,29 @@ class Server:
         # Only now: how many ends a server hears of in one wait is chance, and would be in its counts.
         for client in self.idle:
             client.close()
-        if self.process.returncode:
+        if self.process.returncode and not killed:
             raise Failure(f"{self.command}: ended with {self.process.returncode}: {self.said()}")
+
+    def sleeps_in(self, call):
+        """Whether a thread sleeps in the system call of this number, once all of them sleep."""
+        for _ in range(PATIENCE * 20):
+            sleeping = [read(f"/proc/{self.pid}/task/{thread}/syscall").split()[0] for thread in self.threads()]
+            if str(call) in sleeping or "running" not in sleeping:
+                break
+            time.sleep(0.05)
+        return str(call) in sleeping
+
+    def threads(self):
+        return os.listdir(f"/proc/{self.pid}/task")
+
+    def connect(self):
+        host, port = self.address.split(":")
+        return socket.create_connection((host, int(port)), timeout=PATIENCE)
 
     def hold_idle(self, count):
         """Connections that are served once and then say nothing while the server lives."""
-        host, port = self.address.split(":")
         for number in range(count):
-            client = socket.create_connection((host, int(port)), timeout=PATIENCE)
+            client = self.connect()
             self.idle.append(client)
             # A reset at the end leaves no TIME_WAIT, of which there would soon be too many.
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -82,11 +106,9 @@ class Server:
         return self.errors.read()[-2000:]
 
     def cpu_ns(self):
-        """Time on a CPU of all its threads, user and kernel, as the scheduler accounts it."""
-        return sum(
-            int(read(f"/proc/{self.pid}/task/{thread}/schedstat").split()[0])
-            for thread in os.listdir(f"/proc/{self.pid}/task")
-        )
+        """Time on a CPU of all its threads, also of those that have ended, as the scheduler counts it."""
+        # clock_getcpuclockid(3), which Python does not have: the process's number, and CPUCLOCK_SCHED.
+        return time.clock_gettime_ns(~self.pid << 3 | 2)
 
     def anonymous_bytes(self):
         """Memory of its own: heap, stacks, written data; neither file pages nor what the kernel holds for it."""
@@ -116,6 +138,15 @@ def raise_descriptor_limit(needed):
         raise SystemExit(
             f"{needed} descriptors are needed, the hard limit is {hard}: raise it (ulimit -Hn, limits.conf)"
         )
+
+
+def io_uring_missing():
+    """Why this process may not set up an io_uring, or None. Asked with an address that can only be refused."""
+    io_uring_setup = 425  # on every architecture
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall(io_uring_setup, 8, None)
+    error = ctypes.get_errno()
+    return None if error == errno.EFAULT else f"io_uring_setup(2) says {errno.errorcode[error]}"
 
 
 def pin(cpu):

@@ -6,8 +6,10 @@ a slope: two fresh servers, few requests and many, difference over difference. S
 
 import os
 import re
+import signal
 import subprocess
 import tempfile
+import time
 
 from harness import Failure, Server, installed, read
 
@@ -15,20 +17,29 @@ WAITS = (
     "epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll", "select", "pselect6", "io_uring_enter",
 )  # fmt: skip
 
+IO_URING_ENTER = 426  # on every architecture
+LISTENS_EVERY = 200  # basic blocks, about one connection's; how far a count may be off
+CONNECTIONS_UNTIL_DEAD = 1000
+
 
 def slope(instrument, command, load, mode, active, few, many, idle=0):
     """Every count of the instrument, per request."""
     counts = []
     for requests in (few, many):
         with tempfile.TemporaryDirectory() as folder:
-            with Server(command, instrument.wrapper(folder)) as server:
+            with Server(command, instrument.wrapper(folder), instrument.end(folder)) as server:
                 server.hold_idle(idle)
                 load.run(server, mode, active, requests)
             counts.append(instrument.counts(folder))
     return {name: (counts[1][name] - counts[0][name]) / (many - few) for name in counts[0]}
 
 
-class Tracepoints:
+class Instrument:
+    def end(self, folder):
+        """What ends a server that the instrument keeps signals from; most keep none."""
+
+
+class Tracepoints(Instrument):
     """System calls by tracepoint, at about 0.1 µs a call: batches stay as they are without it. Needs root."""
 
     name = "tracepoints"
@@ -54,7 +65,7 @@ class Tracepoints:
         return {"calls": counted["raw_syscalls:sys_enter"], "waits": sum(counted[event] for event in self.waits)}
 
 
-class Strace:
+class Strace(Instrument):
     """System calls by strace. The server is so slow under it that every connection is ready at every wait: what is
     left is the calls it cannot avoid, and the count repeats to a fraction of a percent."""
 
@@ -64,8 +75,13 @@ class Strace:
     def missing():
         return None if installed("strace") else "strace is not installed"
 
+    def __init__(self, wait_us=0):
+        """With `wait_us` before each wait, for servers that make too few calls for strace to slow them."""
+        waits = ",".join(f"?{name}" for name in WAITS)  # not every architecture has all of them
+        self.delay = ["-e", f"inject={waits}:delay_enter={wait_us}"] if wait_us else []
+
     def wrapper(self, folder):
-        return ["strace", "-f", "-c", "-U", "name,calls", "-o", f"{folder}/strace"]
+        return ["strace", "-f", "-c", "-U", "name,calls", *self.delay, "-o", f"{folder}/strace"]
 
     def counts(self, folder):
         rows = re.findall(r"^ *([a-z_0-9]+) +(\d+)$", read(f"{folder}/strace"), re.M)
@@ -73,9 +89,26 @@ class Strace:
         return {"calls": sum(counted.values()), "waits": sum(counted.get(name, 0) for name in WAITS)}
 
 
-class Callgrind:
+class Waits(Instrument):
+    """The calls that wait and change what is waited for, by strace, and over how many descriptors poll(2) went."""
+
+    def wrapper(self, folder):
+        calls = ",".join(f"?{name}" for name in ("epoll_ctl", *WAITS))
+        return ["strace", "-f", "-e", f"trace={calls}", "-e", f"raw={calls}", "-o", f"{folder}/strace"]
+
+    def counts(self, folder):
+        began = re.findall(r"^\d+ +([a-z_0-9]+)\((?:0x)?\w+(?:, (\w+))?", read(f"{folder}/strace"), re.M)
+        return {
+            "waits": sum(name in WAITS for name, _ in began),
+            "epoll waits": sum(name.startswith("epoll_") and name in WAITS for name, _ in began),
+            "changes": sum(name == "epoll_ctl" for name, _ in began),
+            "scanned": sum(int(second, 16) for name, second in began if name in ("poll", "ppoll")),
+        }
+
+
+class Callgrind(Instrument):
     """User instructions, exactly and without any PMU. The server is slow under valgrind, so that nearly every
-    connection is ready at every wait; `calls` counts waits from outside, to stand beside the figure."""
+    connection is ready at every wait; `calls` counts calls from outside, to stand beside the figure."""
 
     name = "callgrind"
 
@@ -87,20 +120,46 @@ class Callgrind:
         self.calls = calls
 
     def wrapper(self, folder):
-        options = ["--tool=callgrind", "--callgrind-out-file=/dev/null", f"--log-file={folder}/valgrind"]
+        output = [f"--callgrind-out-file={folder}/callgrind", f"--log-file={folder}/valgrind"]
+        options = ["--tool=callgrind", f"--vgdb-prefix={folder}/vgdb", f"--vgdb-poll={LISTENS_EVERY}", *output]
         # The server may be behind a script that executes it.
         valgrind = ["valgrind", "--trace-children=yes", *options]
         return [*self.calls.wrapper(folder), *valgrind] if self.calls else valgrind
 
+    def end(self, folder):
+        """valgrind 3.19 lets no signal into io_uring_enter(2) and looks for one every 100,000 blocks: a server that
+        sleeps there would end some random work later. Instead valgrind is asked for the count, and the server killed.
+        Valgrind hears the question once some blocks have run: connections make it run them."""
+
+        def ask_and_kill(server):
+            if not server.sleeps_in(IO_URING_ENTER):
+                return False
+            # Not by ptrace(2): another tracer may be there, and to valgrind the server does not look blocked.
+            ask = ["vgdb", f"--vgdb-prefix={folder}/vgdb", f"--pid={server.pid}", "--max-invoke-ms=0", "-c", "dump"]
+            with subprocess.Popen(ask, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as asking:
+                for _ in range(CONNECTIONS_UNTIL_DEAD):
+                    if asking.poll() is not None:
+                        break
+                    with server.connect():
+                        time.sleep(0.02)
+                else:
+                    asking.kill()
+            os.kill(server.pid, signal.SIGKILL)
+            return True
+
+        return ask_and_kill
+
     def counts(self, folder):
-        collected = re.search(r"Collected : (\d+)", read(f"{folder}/valgrind"))
+        asked = f"{folder}/callgrind.1"
+        said = read(asked) if os.path.exists(asked) else read(f"{folder}/valgrind")
+        collected = re.search(r"(?:^totals:|Collected :) (\d+)", said, re.M)
         if not collected:
             raise Failure(f"valgrind counted nothing: {read(f'{folder}/valgrind')[-500:]}")
-        waits = {"waits": self.calls.counts(folder)["waits"]} if self.calls else {}
-        return {"user": int(collected.group(1))} | waits
+        beside = self.calls.counts(folder) if self.calls else {}
+        return beside | {"user": int(collected.group(1))}
 
 
-class Pmu:
+class Pmu(Instrument):
     """User and kernel instructions by the processor's own counters."""
 
     name = "PMU"

@@ -2,7 +2,9 @@
  * measured. */
 #pragma once
 
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* accept4 */
+#endif
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -57,12 +59,20 @@ static struct sockaddr_in ipv4(char *text)
 	return address;
 }
 
-/* Listens on the address in the only argument, port 0 for any, and prints the one bound as the first line. */
+/* Listens on the address in the only argument, port 0 for any, and prints the one bound as the first line. Or tells
+ * what is measured, for nothing is without that. */
 static __attribute__((unused)) int listen_on(int argc, char **argv)
 {
 	if (argc != 2) {
-		fprintf(stderr, "usage: %s 127.0.0.1:PORT\n", argv[0]);
+		fprintf(stderr, "usage: %s 127.0.0.1:PORT | --version\n", argv[0]);
 		exit(2);
+	}
+	if (!strcmp(argv[1], "--version")) {
+#ifdef LIBRARY /* and its VERSION */
+		printf("%s %s, ", LIBRARY, VERSION);
+#endif
+		printf("compiled by " COMPILER " " __VERSION__ "\n");
+		exit(0);
 	}
 	struct sockaddr_in address = ipv4(argv[1]);
 	socklen_t length = sizeof address;
