@@ -92,6 +92,7 @@ macro_rules! suite {
             a_burst_is_accepted_whole_by_every_policy_the_driver_has,
             a_protocol_may_outlive_its_peers_half_close,
             a_deadline_is_met_while_its_peer_takes_nothing,
+            a_server_that_has_returned_holds_no_copy_of_its_protocol,
             a_protocol_that_asks_is_told_its_peers_true_address,
             a_trusted_proxy_says_who_the_peer_is,
             nobody_is_heard_who_is_no_trusted_proxy_or_names_nobody,

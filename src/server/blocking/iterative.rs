@@ -5,8 +5,10 @@
 //! many is for.
 
 use std::io;
+use std::sync::Arc;
 
 use super::super::{Abilities, Address, Config, Control, Kernel, Net, Server, Stats};
+use super::roster::Leaving;
 use super::service::Service;
 use super::{Aside, Setup, serve};
 use crate::protocol::Protocol;
@@ -77,9 +79,11 @@ impl<Q: Protocol, N: Net> Server for IterativeServer<Q, N> {
         let (buffer, limits, ours) = (config.read_buffer, config.limits.clone(), net.clone());
         let aside = Aside::of(&config, &protocol);
         serve(Abilities::ITERATIVE, 1, (config, ours, aside, listeners, inbox), |roster| {
+            let roster = Arc::clone(roster);
             // One buffer for all of them: the textbook has no more.
-            let mut service = Service::new(net, protocol, roster, buffer, &limits);
+            let mut service = Service::new(net, protocol, &roster, buffer, &limits);
             move |guest| {
+                let _leaving = Leaving(Arc::clone(&roster), guest.id);
                 service.serve(guest);
                 Ok(())
             }

@@ -247,7 +247,11 @@ impl List {
     }
 }
 
-/// Takes a connection off the roster when dropped.
+/// Takes a connection off the roster when dropped, even if the protocol panics: stopping would wait for it for ever.
+///
+/// To be dropped after all else that serves it: the guest, because the roster's hold on the socket is to be the last
+/// one, so that leaving closes it; and the protocol's clone, which may hold descriptors of its own, because a server
+/// that has returned is to have none left.
 pub(super) struct Leaving(pub(super) Arc<Roster>, pub(super) Token);
 
 impl Drop for Leaving {

@@ -17,7 +17,7 @@ use super::super::net::acquaint;
 use super::super::patience::{Life, Patience, Standing};
 use super::super::wheel::TICK;
 use super::super::{Expiry, Limits, Net};
-use super::roster::{Guest, Leaving, Roster};
+use super::roster::{Guest, Roster};
 use super::seat::{Seat, Writing, at_least_one_ms, count, is_bound};
 use crate::conn::Connection;
 use crate::protocol::{Host, Protocol};
@@ -62,11 +62,9 @@ impl<Q: Protocol, N: Net> Service<Q, N> {
         }
     }
 
-    /// Serves until the connection ends, by either side.
+    /// Serves until the connection ends, by either side. The guest is still on the roster then: whoever calls this
+    /// holds its [`Leaving`](super::roster::Leaving).
     pub(super) fn serve(&mut self, guest: Guest) {
-        // The roster is left even if the protocol panics, or stopping would wait for this guest for ever. Declared
-        // before the guest is, so dropped after it: the roster's hold on the socket is the last, and leaving closes it.
-        let _leaving = Leaving(Arc::clone(&self.roster), guest.id);
         let Guest { id, seat, peer } = guest;
         let (peer, calls) = acquaint::<Q>(seat.source.as_source(), peer);
         count(&seat.counts.other, calls);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread;
 
 use super::super::{Abilities, Address, Config, Control, Kernel, Net, Server, Stats};
+use super::roster::Leaving;
 use super::service::Service;
 use super::{Aside, Setup, serve};
 use crate::protocol::Protocol;
@@ -84,9 +85,15 @@ impl<Q: Protocol, N: Net + Sync> Server for ThreadServer<Q, N> {
         serve(Abilities::THREADS, most, (config, ours, aside, listeners, inbox), |roster| {
             let roster = Arc::clone(roster);
             move |guest| {
-                let mut service = Service::new(net.clone(), protocol.clone(), &roster, buffer, &limits);
+                let service = Service::new(net.clone(), protocol.clone(), &roster, buffer, &limits);
                 let thread = thread::Builder::new().name("connection".into()).stack_size(stack);
-                thread.spawn(move || service.serve(guest)).map(drop)
+                let roster = Arc::clone(&roster);
+                let converse = move || {
+                    let _leaving = Leaving(roster, guest.id);
+                    let mut service = service; // a local, to be dropped before the one above
+                    service.serve(guest);
+                };
+                thread.spawn(converse).map(drop)
             }
         })
     }

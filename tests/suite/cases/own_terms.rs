@@ -322,3 +322,46 @@ pub(crate) fn a_deadline_is_met_while_its_peer_takes_nothing(subject: &impl Subj
     drop(client);
     Ok(())
 }
+
+/// Takes its time to be dropped once it has served somebody, as one does that has much to give back.
+#[derive(Clone)]
+struct Reluctant {
+    #[allow(dead_code, reason = "it is counted")]
+    held: Arc<()>,
+    has_served: bool,
+}
+
+impl Drop for Reluctant {
+    fn drop(&mut self) {
+        if self.has_served {
+            std::thread::sleep(SHORT / 4);
+        }
+    }
+}
+
+impl Protocol for Reluctant {
+    type Session = ();
+
+    fn open(&mut self, _: &Peer, cx: &mut Context<'_>) {
+        self.has_served = true;
+        cx.send(b"hello\n");
+    }
+
+    fn received(&mut self, _: &mut (), input: &[u8], _: &mut Context<'_>) -> usize {
+        input.len()
+    }
+}
+
+pub(crate) fn a_server_that_has_returned_holds_no_copy_of_its_protocol(subject: &impl Subject) -> Verdict {
+    let held = Arc::new(());
+    let server = subject.serve(config(), Reluctant { held: Arc::clone(&held), has_served: false });
+    let mut clients = Vec::new();
+    for _ in 0..if subject.abilities().concurrent { 3 } else { 1 } {
+        let mut client = server.connect();
+        client.expect_line("hello")?;
+        clients.push(client);
+    }
+    server.stop();
+    assert_eq!(Arc::strong_count(&held), 1, "somebody is still at it");
+    Ok(())
+}
