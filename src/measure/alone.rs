@@ -1,13 +1,15 @@
 //! One visit without a server: a fresh process with a poller, which goes over a course for each load in turn.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::counters::Counters;
-use super::record::{Ledger, Load, Trial};
+use super::placement::Placement;
+use super::record::{Ledger, Load, Scan, Trial};
 use super::visit::{Errand, Report, nanos};
 use crate::child::{Drill, Drilled, Drills, Failure};
 use crate::exercise::{Exercise, Terms, Wait};
+use crate::mechanism::Mechanism;
 
 /// Makes the visit. A load with trouble is void; the others stand. Each trial is told to `keep` at once.
 pub(super) fn visit(errand: &Errand<'_>, stop: &AtomicBool, keep: &mut dyn FnMut(&Trial)) -> Report {
@@ -38,6 +40,34 @@ pub(super) fn visit(errand: &Errand<'_>, stop: &AtomicBool, keep: &mut dyn FnMut
         report.trials.push(trial);
     }
     report
+}
+
+/// Goes over `idle` pipes and one that is not empty, by waits that sleep, as a server's do. Starts the process on the
+/// first call.
+pub(super) fn scan(
+    drills: &mut Option<Drills>,
+    mechanism: &Mechanism,
+    idle: usize,
+    interval: Duration,
+) -> Result<Scan, String> {
+    let placement = Placement::choose();
+    let exercise = Exercise { wait: Wait::Sleeping, ..Exercise::default() };
+    let drill = Drill {
+        mechanism: mechanism.name().to_owned(),
+        terms: Terms { exercise, idle, active: 1 },
+        cpu: placement.server,
+        partner_cpu: placement.load,
+        warm_up: interval / 4,
+        interval,
+        count_instructions: false,
+    };
+    let drills = match drills {
+        Some(drills) => drills,
+        none => none.insert(Drills::start().map_err(|Failure(why)| why)?),
+    };
+    let drilled = drills.drill(drill).map_err(|Failure(why)| why)?;
+    let cpu = drilled.cpu.filter(|cpu| !cpu.is_zero()).ok_or("the CPU time of a process is not to be had")?;
+    Ok(Scan { watched: idle as u32 + 1, waits: drilled.done.ledger.waits, cpu_ns: nanos(cpu) })
 }
 
 impl Errand<'_> {

@@ -271,7 +271,7 @@ impl<'a> Comparison<'a> {
             .gates
             .iter()
             .flat_map(|shape| match shape {
-                Shape::Growth => shape::growth(&wanted.subjects, self.registry, &record),
+                Shape::Growth => shape::growth(&wanted.subjects, self.registry, &record, &mut self.over_pipes()),
                 Shape::Spinning => shape::spinning(&wanted.subjects, self.registry, &record),
             })
             .collect();
@@ -393,6 +393,21 @@ impl<'a> Comparison<'a> {
             });
             put_down(&errand, report, record);
             keeper.visited(record);
+        }
+    }
+
+    /// What goes over pipes, to see whether a scan grows there as it has over connections.
+    fn over_pipes(&self) -> impl FnMut(&Mechanism, u32) -> Result<record::Scan, String> {
+        #[cfg(unix)]
+        let mut drills = None;
+        move |mechanism, idle| {
+            if self.stopped() {
+                return Err("interrupted".to_owned());
+            }
+            #[cfg(unix)]
+            return alone::scan(&mut drills, mechanism, idle as usize, self.workload.time.interval);
+            #[cfg(not(unix))]
+            Err(format!("there are no pipes for {idle} waits of {mechanism} on this system"))
         }
     }
 

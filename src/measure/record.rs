@@ -377,8 +377,22 @@ pub struct Gate {
     pub bound: String,
     /// How it came out.
     pub verdict: Verdict,
-    /// From what the value was computed, or why it is unavailable.
+    /// From what the value was computed, or why it is unavailable; and why the bound is not met, if that was found out.
     pub explanation: String,
+    /// What was measured to find that out: the same mechanism over pipes, each number of them several times.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub over_pipes: Vec<Scan>,
+}
+
+/// Some waits of a poller alone, over pipes that are all empty but for one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Scan {
+    /// How many pipes.
+    pub watched: u32,
+    /// How many waits.
+    pub waits: u64,
+    /// CPU time of its process meanwhile, in nanoseconds.
+    pub cpu_ns: u64,
 }
 
 /// How a gate came out.
@@ -389,6 +403,8 @@ pub enum Verdict {
     Pass,
     /// Outside of it.
     Fail,
+    /// Outside of it, for a reason that was measured, and is not the mechanism's.
+    Explained,
     /// Not to be had on this host, or from these data.
     Unavailable,
 }
@@ -414,6 +430,7 @@ mod tests {
             bound: "below 0.15".into(),
             verdict: Verdict::Unavailable,
             explanation: "two idle sizes".into(),
+            over_pipes: vec![Scan { watched: 9_001, waits: 50, cpu_ns: 90_000_000 }],
         });
         let json = serde_json::to_string(&record).expect("serialisable");
         assert_eq!(serde_json::from_str::<Record>(&json).expect("read back"), record);

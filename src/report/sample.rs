@@ -72,6 +72,7 @@ pub(super) fn ordinary() -> Record {
         bound: "0.85 to 1.15".into(),
         verdict: Verdict::Pass,
         explanation: "4 idle sizes from 1,000 to 9,000 at 1 active".into(),
+        over_pipes: Vec::new(),
     });
     record.warnings.push("server and load share a core: 2 CPUs, of which one is a sibling".into());
     record

@@ -9,6 +9,7 @@ use super::population;
 use super::summary::Summary;
 use super::table::{self, Kind, Row, Table};
 use super::text;
+use crate::measure::record::Verdict;
 
 /// How the terminal wants it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,7 +53,7 @@ pub fn render(summary: &Summary<'_>, style: Style) -> String {
     }
     for gate in &summary.record.gates {
         let (verdict, finding) = text::gate(gate);
-        let code = if verdict == "FAIL" { RED } else { GREEN };
+        let code = if gate.verdict == Verdict::Pass { GREEN } else { RED };
         wrap(&mut out, &format!("gate {}: {}", paint(verdict, code, style), plain(&finding)), style);
     }
     for warning in &summary.record.warnings {

@@ -285,6 +285,7 @@ pub(super) fn gate(gate: &Gate) -> (&'static str, String) {
     let verdict = match gate.verdict {
         Verdict::Pass => "pass",
         Verdict::Fail => "FAIL",
+        Verdict::Explained => "not met, explained",
         Verdict::Unavailable => "unavailable",
     };
     let value = gate.value.map_or("–".to_owned(), three_digits);

@@ -102,7 +102,14 @@ fn a_record_in_parts_is_the_record_and_a_visit_cut_short_is_known_by_its_trials(
     assert_eq!((&found, found.contestants[1].folder.as_path()), (&plan(&record), Path::new("some/where")));
     record.warnings.push("unpinned".into());
     let verdict = Verdict::Unavailable;
-    record.gates.push(Gate { name: "slope".into(), value: None, bound: "1".into(), verdict, explanation: "".into() });
+    record.gates.push(Gate {
+        name: "slope".into(),
+        value: None,
+        bound: "1".into(),
+        verdict,
+        explanation: "".into(),
+        over_pipes: Vec::new(),
+    });
     record.finished = true;
     journal.end(&record, plan(&record)).expect("writable");
     assert_eq!(read(&scratch.0).expect("ours"), record);
