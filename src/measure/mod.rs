@@ -32,6 +32,7 @@
 //! | who was served how often, and connections that never pause beside them | `fairness.rs`, `firehose.rs` |
 //! | the cost model, and where two mechanisms cross | `fit.rs` |
 //! | medians, intervals, slopes, and when two results cannot be told apart | `stats.rs` |
+//! | how sure one may be of each of many comparisons | `family.rs` |
 
 #[cfg(unix)]
 mod alone;
@@ -41,6 +42,7 @@ mod contestant;
 mod counters;
 mod definition;
 mod fairness;
+pub(crate) mod family;
 pub(crate) mod file;
 mod firehose;
 pub mod fit;

@@ -6,7 +6,7 @@ use super::summary::{Cell, Figures, Outcome, Standing, Summary};
 use crate::exercise::Exercise;
 use crate::measure::stats::Estimate;
 
-const COLUMNS: [&str; 58] = [
+const COLUMNS: [&str; 59] = [
     "subject",
     "mechanism",
     "control",
@@ -26,6 +26,7 @@ const COLUMNS: [&str; 58] = [
     "ratio_to_best",
     "ratio_low",
     "ratio_high",
+    "smallest_effect",
     "cpu_ns_per_request",
     "cpu_ns_low",
     "cpu_ns_high",
@@ -138,6 +139,7 @@ fn texts(figures: &Figures) -> Vec<String> {
     };
     let mut line = vec![figures.rounds.to_string(), rank];
     line.extend(ends(figures.ratio));
+    line.push(rounded(figures.smallest_effect));
     line.extend(ends(figures.cpu_ns));
     line.push(rounded(figures.user_share));
     line.extend(ends(figures.throughput));

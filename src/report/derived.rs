@@ -1,4 +1,5 @@
-//! What other programs want of a record and can be worked out from it: the cost model, and the latencies as logs.
+//! What other programs want of a record and can be worked out from it: the cost model, the verdicts, and the latencies as
+//! logs.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,8 +10,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::hlog::{FROM_SEND, Log, SLIP};
-use super::summary::{Cell, Summary};
-use crate::measure::file::{cannot, replace};
+use super::summary::{Cell, Outcome, Pairs, Standing, Summary};
+use crate::measure::family::CHANCE;
+use crate::measure::file::{cannot, lines, replace};
 use crate::measure::fit::{crossovers, fits};
 use crate::measure::record::Record;
 
@@ -30,6 +32,44 @@ pub(super) fn write_fit(record: &Record, mut out: impl Write) -> io::Result<()> 
     });
     serde_json::to_writer_pretty(&mut out, &fit)?;
     out.write_all(b"\n")
+}
+
+/// Writes verdicts.json: what is claimed of each cell, and how small a difference it could have found.
+///
+/// # Errors
+/// What writing gave.
+pub(super) fn write_verdicts(summary: &Summary<'_>, out: impl Write) -> io::Result<()> {
+    let Pairs { all, differ } = summary.pairs;
+    let noise = &summary.noise;
+    let cell = |cell: &Cell| {
+        let subject = &summary.subjects[cell.subject];
+        let figures = cell.figures();
+        let (verdict, reason) = match &cell.outcome {
+            Outcome::Missing(reason) => ("missing", Some(reason)),
+            Outcome::Void(reason) => ("void", Some(reason)),
+            Outcome::Measured(figures) => match figures.standing {
+                Standing::Best => ("best", None),
+                Standing::Indistinguishable => ("indistinguishable", None),
+                Standing::Rank(_) => ("lose", None),
+                Standing::Unranked => ("unranked", None),
+            },
+        };
+        let ratio = figures.and_then(|figures| figures.ratio);
+        json!({
+            "subject": subject.name, "control": subject.control, "idle": cell.idle, "load": summary.describe(cell.load),
+            "verdict": verdict, "reason": reason,
+            "ratio_to_best": ratio.map(|ratio| ratio.value), "interval": ratio.and_then(|ratio| ratio.interval),
+            "smallest_effect": figures.and_then(|figures| figures.smallest_effect),
+        })
+    };
+    let verdicts = json!({
+        "metric": "CPU time of the server for each request",
+        "margin": noise.margin,
+        "control": {"cells": noise.cells, "spread": noise.spread, "told_apart": noise.told_apart},
+        "pairs": {"all": all, "differ": differ, "chance_of_any_by_chance": CHANCE},
+        "cells": summary.cells.iter().map(cell).collect::<Vec<_>>(),
+    });
+    lines(&verdicts, &["metric", "margin", "control", "pairs"], out)
 }
 
 /// Writes the logs of every cell into the directory [`LATENCY`] of `directory`.
@@ -92,6 +132,26 @@ mod tests {
     use super::*;
     use crate::report::hlog::histogram;
     use crate::report::sample;
+
+    #[test]
+    fn every_cell_has_a_verdict_and_what_is_ranked_below_the_best_says_what_it_could_have_found() {
+        for (name, record) in sample::all() {
+            let summary = Summary::of(&record);
+            let mut bytes = Vec::new();
+            write_verdicts(&summary, &mut bytes).expect("to memory");
+            let verdicts: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
+            let cells = verdicts["cells"].as_array().expect("a list");
+            assert_eq!(cells.len(), summary.cells.len(), "{name}");
+            for cell in cells {
+                let compared = ["lose", "indistinguishable"].iter().any(|word| cell["verdict"] == *word);
+                assert!(!compared || cell["smallest_effect"].as_f64() >= verdicts["margin"].as_f64(), "{name}: {cell}");
+                let absent = ["missing", "void"].iter().any(|word| cell["verdict"] == *word);
+                assert_eq!(absent, cell["reason"].is_string(), "{name}: {cell}");
+            }
+            let lose = cells.iter().filter(|cell| cell["verdict"] == "lose").count();
+            assert!(lose as u64 <= verdicts["pairs"]["differ"].as_u64().expect("a number"), "{name}");
+        }
+    }
 
     #[test]
     fn the_logs_hold_what_the_trials_hold() {

@@ -7,7 +7,7 @@
 //! | latency against what is offered in an open loop, as tables | `latency.rs` |
 //! | the connections that were held, as a table | `population.rs` |
 //! | tables as text cells, and the sentences around them | `table.rs` `text.rs` `wording.rs` `format.rs` |
-//! | the cost model and the latencies, for other programs | `derived.rs` |
+//! | the cost model, the verdicts and the latencies, for other programs | `derived.rs` |
 //! | two records, the one against the other | `diff.rs`, `diff/` |
 //! | latencies as other tools read them; those of several loads as one | `hlog.rs` `merge.rs` `percentiles.rs` |
 //! | one exporter each | `terminal.rs` `json.rs` `csv.rs` `markdown.rs` `html.rs`, with charts by `svg.rs` |
@@ -50,10 +50,11 @@ use crate::measure::journal;
 pub use crate::measure::record::{self, Record};
 pub use derived::LATENCY;
 pub use diff::{Change, Diff, Growth, Metric, Sign, Verdict};
-pub use summary::{Cell, Figures, Noise, OpenFigures, Outcome, Standing, Subject, Summary};
+pub use summary::{Cell, Figures, Noise, OpenFigures, Outcome, Pairs, Standing, Subject, Summary};
 
 /// The files of a result directory, in the order they are written.
-pub const FILES: [&str; 6] = ["results.json", "results.csv", "report.md", "report.html", "gates.json", "fit.json"];
+pub const FILES: [&str; 7] =
+    ["results.json", "results.csv", "report.md", "report.html", "gates.json", "fit.json", "verdicts.json"];
 
 /// Writes [`FILES`], and logs of all latencies in [`LATENCY`], into `directory`, which is made if need be. What is there of an earlier call is replaced, each file
 /// in one step, so that whoever looks meanwhile sees the old or the new.
@@ -70,6 +71,7 @@ pub fn write(record: &Record, directory: &Path) -> io::Result<()> {
             "report.md" => out.write_all(markdown::render(&summary).as_bytes()),
             "report.html" => out.write_all(html::render(&summary).as_bytes()),
             "gates.json" => journal::write_gates(record, out),
+            "verdicts.json" => derived::write_verdicts(&summary, out),
             _ => derived::write_fit(record, out),
         })?;
     }

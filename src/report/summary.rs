@@ -4,10 +4,11 @@
 
 mod ceiling;
 mod open_loop;
+mod ranking;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use ceiling::Ceilings;
 pub use open_loop::OpenFigures;
@@ -32,6 +33,8 @@ pub struct Summary<'a> {
     pub cells: Vec<Cell>,
     /// What the A/A control says about the noise.
     pub noise: Noise,
+    /// The comparisons behind all ranks.
+    pub pairs: Pairs,
 }
 
 /// A row: a mechanism, or the control.
@@ -56,6 +59,19 @@ pub struct Noise {
     pub spread: Option<f64>,
     /// The smallest difference that counts: the spread, but at least 5 %.
     pub margin: f64,
+    /// In how many of these cells they would have been told apart, by the rule for all rows, with 5 % as the margin: the
+    /// spread is made of them and cannot judge them.
+    pub told_apart: usize,
+}
+
+/// Each two rows that a rank tells apart, or not: every two ranked rows of a table, in all tables.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Pairs {
+    /// How many pairs were seen in two rounds or more.
+    pub all: usize,
+    /// How many differ by more than chance, by Holm's correction with 5 % for all of them together; some by less than
+    /// [counts](Noise::margin).
+    pub differ: usize,
 }
 
 /// One subject under one load.
@@ -141,6 +157,9 @@ pub struct Figures {
     pub ceiling_share: Option<f64>,
     /// CPU time for each request, as a multiple of the best of ours in the table.
     pub ratio: Option<Estimate>,
+    /// By how much more CPU time for each request than the best this row would have been told apart from it, at so many
+    /// rounds and with the scatter they had: 0.1 is a tenth. `None` of the best itself, and of what is compared with none.
+    pub smallest_effect: Option<f64>,
     /// Its place in the table.
     pub standing: Standing,
 }
@@ -172,11 +191,9 @@ impl<'a> Summary<'a> {
                 }
             }
         }
-        let mut summary = Summary { record, subjects, idle, loads, cells, noise: Noise::NONE };
-        summary.measure_noise();
-        for table in 0..summary.idle.len() * summary.loads.len() {
-            summary.rank(table);
-        }
+        let (noise, pairs) = (Noise::NONE, Pairs::default());
+        let mut summary = Summary { record, subjects, idle, loads, cells, noise, pairs };
+        summary.rank();
         summary
     }
 
@@ -271,75 +288,10 @@ impl<'a> Summary<'a> {
         leaders.sort_by_key(|(_, tables)| std::cmp::Reverse(*tables));
         leaders
     }
-
-    fn measure_noise(&mut self) {
-        let mut ratios = Vec::new();
-        for cell in self.cells.iter().filter(|cell| self.subjects[cell.subject].control) {
-            let twin = twin(&self.subjects, &self.subjects[cell.subject].name);
-            let twin = twin.and_then(|twin| self.table(cell.idle, cell.load).get(twin));
-            ratios.extend(twin.and_then(|twin| self.ratio(cell, twin)).map(|ratio| ratio.value));
-        }
-        let (spread, margin) = (stats::spread(&ratios), stats::margin(&ratios));
-        self.noise = Noise { cells: ratios.len(), spread, margin };
-    }
-
-    fn rank(&mut self, table: usize) {
-        let first = table * self.subjects.len();
-        let cells = &self.cells[first..][..self.subjects.len()];
-        // Each was asked for a part of its own capacity: who can do more was asked for more.
-        if cells.iter().any(|cell| cell.load.offered.is_some()) {
-            return;
-        }
-        let is_ranked = |cell: &Cell| {
-            let subject = &self.subjects[cell.subject];
-            !subject.control && subject.class.is_none()
-        };
-        let contends = |cell: &&Cell| is_ranked(cell) && cost(cell).is_some();
-        let contenders = cells.iter().filter(contends).collect::<Vec<_>>();
-        let Some(best) =
-            contenders.iter().copied().min_by(|a, b| cost(a).unwrap_or(0.0).total_cmp(&cost(b).unwrap_or(0.0)))
-        else {
-            return;
-        };
-        let mut found = Vec::new();
-        for cell in cells.iter().filter(|cell| cost(cell).is_some()) {
-            let loses = |to: &Cell| self.ratio(cell, to).is_some_and(|ratio| ratio.is_beyond(self.noise.margin));
-            let ratio = self.ratio(cell, best);
-            // Seen only once, a difference is not one, and neither is its absence.
-            let once = ratio.is_none_or(|ratio| ratio.interval.is_none());
-            let standing = if !is_ranked(cell) || once {
-                Standing::Unranked
-            } else if cell.subject == best.subject {
-                Standing::Best
-            } else if !ratio.is_some_and(|ratio| ratio.is_beyond(self.noise.margin)) {
-                Standing::Indistinguishable
-            } else {
-                Standing::Rank(1 + contenders.iter().filter(|other| loses(other)).count())
-            };
-            found.push((cell.subject, ratio, standing));
-        }
-        for (subject, ratio, standing) in found {
-            if let Outcome::Measured(figures) = &mut self.cells[first + subject].outcome {
-                (figures.ratio, figures.standing) = (ratio, standing);
-            }
-        }
-    }
-
-    /// CPU time for each request of one cell to that of another, paired by round.
-    fn ratio(&self, cell: &Cell, to: &Cell) -> Option<Estimate> {
-        let by_round = |cell: &Cell| {
-            let cell = self.record.cell(&self.subjects[cell.subject].name, cell.idle, cell.load);
-            cell.timed().filter_map(|trial| Some((trial.round, cpu_ns(trial)?))).collect::<BTreeMap<_, _>>()
-        };
-        let baseline = by_round(to);
-        let pairs = by_round(cell).into_iter().filter_map(|(round, value)| Some((value, *baseline.get(&round)?)));
-        let (subject, baseline): (Vec<f64>, Vec<f64>) = pairs.unzip();
-        Estimate::of_ratio(&subject, &baseline, self.record.seed)
-    }
 }
 
 impl Noise {
-    const NONE: Noise = Noise { cells: 0, spread: None, margin: stats::SMALLEST_EFFECT };
+    const NONE: Noise = Noise { cells: 0, spread: None, margin: stats::SMALLEST_EFFECT, told_apart: 0 };
 }
 
 /// How many cells the summary of `record` would have, without making any of them.
@@ -477,6 +429,7 @@ fn figures(timed: &[&Trial], counted: &[&Trial], seed: u64) -> Figures {
         })),
         firehoses: estimate(&|trial| trial.firehose_bytes_per_second),
         ratio: None,
+        smallest_effect: None,
         standing: Standing::Unranked,
     }
 }

@@ -52,6 +52,7 @@ pub(super) fn ranking(summary: &Summary<'_>, idle: u32, at: Load) -> Table {
         ("CPU µs/req", 0),
         ("interval", 3),
         ("× best", 0),
+        ("finds", 2),
         ("req/s", 1),
         ("% of ceiling", 6),
         ("p50 µs", 4),
@@ -144,6 +145,7 @@ fn texts(figures: &Figures) -> Vec<String> {
         figures.cpu_ns.map_or_else(none, |cpu| micros(cpu.value)),
         interval.map_or_else(none, |interval| format!("{}–{}", micros(interval.low), micros(interval.high))),
         figures.ratio.map_or_else(none, |ratio| factor(ratio.value)),
+        figures.smallest_effect.map_or_else(none, |effect| format!("{} %", three_digits(effect * 100.0))),
         figures.throughput.map_or_else(none, |rate| format!("{}{limited}", grouped(rate.value.round() as u64))),
         figures.ceiling_share.map_or_else(none, |share| format!("{:.0}{limited}", share * 100.0)),
         latency(figures.p50_ns),
@@ -239,7 +241,7 @@ mod tests {
             table.columns.into_iter().map(|column| column.head).collect::<Vec<_>>()
         };
         let (full, bare) = (heads(&sample::ordinary()), heads(&sample::one_cell()));
-        assert!(full.iter().any(|head| head == "p50 µs") && full.len() == 13, "{full:?}");
+        assert!(full.iter().any(|head| head == "p50 µs") && full.len() == 14, "{full:?}");
         assert!(bare.iter().all(|head| !head.starts_with('p')) && bare.iter().any(|head| head == "req/s"), "{bare:?}");
     }
 

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::format::{factor, grouped, percent, plain, shell, three_digits};
-use super::summary::{Cell, Outcome, Standing, Summary};
+use super::summary::{Cell, Outcome, Pairs, Standing, Summary};
 use super::wording::Wording;
 use crate::exercise::{Exercise, Task};
 use crate::measure::record::{Gate, Load, Verdict};
+use crate::measure::stats::quantile;
 use crate::workload::Transport;
 
 /// What the columns do not say by themselves.
@@ -18,12 +19,14 @@ pub(super) fn legend(summary: &Summary<'_>) -> impl Iterator<Item = &'static str
     LEGEND.into_iter().chain(of_loops.into_iter().filter_map(|(there_is, line)| there_is.then_some(line)))
 }
 
-const LEGEND: [&str; 5] = [
+const LEGEND: [&str; 6] = [
     "Ranked by CPU time per request, or whatever is counted: the median over the rounds, with its interval: of \
      95 % from six rounds on; of fewer the least to the most, which holds the median with 75 % of three, 88 % of four, \
      94 % of five.",
     "=: the repeats do not separate it from the best. A rank is one more than the rows that use less beyond noise. \
      A/A: the control, a mechanism measured twice. Nothing is ranked that was seen in one round only.",
+    "finds: by how much more than the best a row would have had to use to be told apart from it, in as many rounds and with \
+     the scatter they had: what is smaller was not looked for, so = does not say that there is none.",
     "†: the load was the limit: it was busy for more than 85 % of the time, or did as much, within 5 %, as against the \
      ceiling, which is the cheapest server there can be. Throughput and latency say more about it than about the server \
      and are not ranked; CPU and calls stand.",
@@ -138,15 +141,33 @@ pub(super) fn finding(summary: &Summary<'_>) -> Option<String> {
 pub(super) fn noise(summary: &Summary<'_>) -> String {
     let noise = summary.noise;
     let margin = percent(noise.margin);
-    match noise.spread {
+    let floor = match noise.spread {
         Some(spread) => format!(
             "Noise floor: a mechanism measured twice differed from itself by up to {} in 95 % of {} cells; \
-             only differences beyond {margin} count.",
+             only differences beyond {margin} count. With 5 % to count it would have been told apart from itself in {}.",
             percent(spread),
-            noise.cells
+            noise.cells,
+            noise.told_apart
         ),
         None => format!("Noise floor: unknown, there was no A/A control; only differences beyond {margin} count."),
-    }
+    };
+    [vec![floor], sensitivity(summary)].concat().join(" ")
+}
+
+/// How many comparisons the ranks stand on, and how small a difference they could have found; of no comparison nothing.
+fn sensitivity(summary: &Summary<'_>) -> Vec<String> {
+    let Pairs { all, differ } = summary.pairs;
+    let effects = summary.cells.iter().filter_map(|cell| cell.figures()?.smallest_effect).collect::<Vec<_>>();
+    let at = |place: f64| quantile(&effects, place).map(|effect| format!("{} %", three_digits(effect * 100.0)));
+    let Some(((least, middle), most)) = at(0.0).zip(at(0.5)).zip(at(1.0)) else { return Vec::new() };
+    let rows = if all == 1 { "pair of rows differs" } else { "pairs of rows differ" };
+    vec![format!(
+        "{} of {} {rows} by more than chance, with 5 % for all of them together (Holm), and only these are ranked apart. The \
+         smallest difference from the best that could have been found is {middle} in half of the cells, {least} to {most} \
+         in all.",
+        grouped(differ as u64),
+        grouped(all as u64),
+    )]
 }
 
 /// Rounds, durations, payload.
@@ -329,6 +350,18 @@ mod tests {
         assert!(headline(&Summary::of(&record)).contains(" of 12 tables"), "{}", headline(&Summary::of(&record)));
         record.trials.retain(|trial| trial.idle != 100 || trial.round == 0);
         assert!(headline(&Summary::of(&record)).contains(" of 9 tables"), "{}", headline(&Summary::of(&record)));
+    }
+
+    #[test]
+    fn what_could_have_been_found_is_told_with_the_noise_unless_nothing_was_compared() {
+        let record = sample::ordinary();
+        let said = noise(&Summary::of(&record));
+        assert!(
+            said.contains(" pairs of rows differ by more than chance") && said.contains("could have been found is")
+        );
+        assert!(said.contains("told apart from itself in 0."), "{said}");
+        let said = noise(&Summary::of(&sample::one_cell()));
+        assert!(said.contains("unknown") && !said.contains("Holm"), "{said}");
     }
 
     #[test]

@@ -238,3 +238,76 @@ fn who_is_not_ours_stands_apart_and_is_never_ranked_however_lean() {
         assert!(shown.contains(words), "{words:?} is missing: {shown}");
     }
 }
+
+/// As it was, but that in every round the row takes so many times as much CPU.
+fn with_more(record: &Record, subject: &str, idle: u32, active: u32, factor: f64) -> Record {
+    let mut record = record.clone();
+    let of_cell = |trial: &&mut Trial| (trial.subject.as_str(), trial.idle, trial.active) == (subject, idle, active);
+    for trial in record.trials.iter_mut().filter(of_cell) {
+        trial.server_cpu_ns = trial.server_cpu_ns.map(|cpu| (cpu as f64 * factor).round() as u64);
+    }
+    record
+}
+
+#[test]
+fn a_row_loses_by_a_little_more_than_the_smallest_effect_of_its_cell_and_not_by_a_little_less() {
+    let mut record = sample::ordinary();
+    record.settings.idle = vec![100];
+    record.trials.retain(|trial| trial.idle == 100);
+    let summary = Summary::of(&record);
+    let mut cells = 0;
+    for (idle, Load { active, .. }) in summary.tables() {
+        for subject in ["poll", "select"] {
+            let before = figures(&summary, subject, idle, active);
+            let (Some(effect), Some(ratio)) = (before.smallest_effect, before.ratio) else { continue };
+            assert!(effect >= summary.noise.margin, "{effect}");
+            let standing = |more: f64| {
+                let record = with_more(&record, subject, idle, active, (1.0 + effect + more) / ratio.value);
+                let summary = Summary::of(&record);
+                // To be the best is not to lose, either: but then the others are held against it.
+                let best = figures(&summary, "epoll", idle, active);
+                (best.standing == Standing::Best).then(|| figures(&summary, subject, idle, active).standing)
+            };
+            let (Some(above), Some(below)) = (standing(0.001), standing(-0.001)) else { continue };
+            assert!(matches!(above, Standing::Rank(_)), "{subject}, {idle} idle, {active} active: {effect}");
+            assert_eq!(below, Standing::Indistinguishable, "{subject}, {idle} idle, {active} active: {effect}");
+            cells += 1;
+        }
+    }
+    assert!(cells >= 3, "{cells}");
+}
+
+#[test]
+fn the_best_has_no_smallest_effect_and_neither_has_what_was_seen_once() {
+    let mut record = sample::ordinary();
+    let summary = Summary::of(&record);
+    assert_eq!(figures(&summary, "epoll", 5_000, 1).smallest_effect, None);
+    assert!(figures(&summary, "epoll (A/A)", 5_000, 1).smallest_effect.is_some_and(|effect| effect < 0.5));
+    assert!(summary.pairs.differ > 0 && summary.pairs.differ < summary.pairs.all, "{:?}", summary.pairs);
+    record.trials.retain(|trial| trial.round == 0);
+    let summary = Summary::of(&record);
+    assert!(summary.cells.iter().filter_map(Cell::figures).all(|figures| figures.smallest_effect.is_none()));
+    assert_eq!(summary.pairs, Pairs::default());
+}
+
+#[test]
+fn a_twin_that_differs_is_told_apart_though_the_noise_floor_is_made_of_it() {
+    let record = sample::ordinary();
+    assert_eq!(Summary::of(&record).noise.told_apart, 0);
+    let slow = with_more(&record, "epoll (A/A)", 100, 1, 2.0);
+    assert_eq!(Summary::of(&slow).noise.told_apart, 1);
+    let fast = with_more(&record, "epoll (A/A)", 100, 1, 0.5);
+    assert_eq!(Summary::of(&fast).noise.told_apart, 1);
+}
+
+#[test]
+fn the_more_rows_are_compared_the_more_it_takes_to_be_told_apart() {
+    let few = sample::ordinary();
+    let mut many = few.clone();
+    for copy in 0..6 {
+        let of = few.trials.iter().filter(|trial| trial.subject == "epoll");
+        many.trials.extend(of.map(|trial| Trial { subject: format!("epoll {copy}"), ..trial.clone() }));
+    }
+    let effect = |record: &Record| figures(&Summary::of(record), "poll", 0, 100).smallest_effect;
+    assert!(effect(&few) < effect(&many), "{:?} {:?}", effect(&few), effect(&many));
+}
