@@ -206,7 +206,8 @@ pub struct Trial {
     /// Bytes the firehoses got back each second, verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub firehose_bytes_per_second: Option<f64>,
-    /// What the active connections had each; `None` where there is one, or where they do not stay, and in records of before.
+    /// What the active connections had each; `None` where there is one, where they do not stay, where a schedule chose
+    /// among them, and in records of before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub served: Option<Served>,
     /// When its interval began, after [`Record::started`]; `None` in records of before.

@@ -248,6 +248,8 @@ impl Pair {
         let beside = streamed.and_then(|streamed| streamed.busy).unwrap_or(0.0);
         let cpu = ran.cpu.map(|cpu| cpu + ran.elapsed.mul_f64(beside));
         let limited = self.loads.were_the_limit(&Ran { cpu, elapsed: ran.elapsed, ..Ran::default() });
+        // Whom the schedule chose, and how often, is not the server's doing.
+        let served = if capacity.is_none() { Served::of(&ran.served) } else { None };
         let open_loop = capacity.zip(ran.open).map(|((offered, of), open)| OpenLoop::end(offered, of, open));
         Ok(Trial {
             began_ns: Some(nanos(began)),
@@ -262,7 +264,7 @@ impl Pair {
             instructions_user: lap.instructions.map(|instructions| instructions.user),
             instructions_kernel: lap.instructions.and_then(|instructions| instructions.kernel),
             server_rss_bytes: lap.memory,
-            served: Served::of(&ran.served),
+            served,
             firehose_bytes_per_second: streamed.map(|streamed| streamed.per_second),
             client_limited: open_loop.as_ref().map_or(limited, |open| Some(open.is_late(&ran.latency))),
             latency: ran.latency,

@@ -426,7 +426,8 @@ fn figures(timed: &[&Trial], counted: &[&Trial], seed: u64) -> Figures {
         most_to_least: stats::median(&each(&|trial| {
             let served = trial.served?;
             Some(served.most as f64 / served.least as f64)
-        })),
+        }))
+        .filter(|factor| factor.is_finite()), // or one had none
         firehoses: estimate(&|trial| trial.firehose_bytes_per_second),
         ratio: None,
         smallest_effect: None,

@@ -9,10 +9,10 @@ macro_rules! files {
 }
 
 /// The presets first, then one question each.
-const FILES: [(&str, &str); 19] = files! {
+const FILES: [(&str, &str); 21] = files! {
     "default" "quick" "shape"
-    "ping-pong" "idle-crowd" "active-fraction" "payload" "pipelining" "streaming" "churn" "threads"
-    "open-loop" "transport" "fairness"
+    "ping-pong" "idle-crowd" "active-fraction" "payload" "pipelining" "streaming" "churn" "connect-burst" "threads"
+    "open-loop" "rare" "transport" "fairness"
     "spinning" "libevent-bench" "position" "set-up" "channels"
 };
 
