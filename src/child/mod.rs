@@ -24,6 +24,7 @@ mod drills;
 mod foreign;
 mod group;
 mod instructions;
+mod knobs;
 mod load;
 mod loads;
 mod orders;
@@ -46,6 +47,7 @@ use pollmark_backends::Registry;
 
 #[cfg(unix)]
 pub(crate) use drills::Drills;
+pub(crate) use knobs::Knobs;
 pub(crate) use loads::{Loads, Target, Trouble};
 pub(crate) use parent::Failure;
 pub(crate) use servers::{Lap, Servers, Service};

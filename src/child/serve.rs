@@ -9,6 +9,7 @@ use pollmark_backends::Registry;
 
 use super::foreign;
 use super::instructions::{self, Counters};
+use super::knobs::Knobs;
 use super::orders::{answer, orders};
 use super::wire::{Crew, Instructions, Lap, ServerAnswer, ServerOrder};
 use crate::mechanism::Mechanism;
@@ -31,14 +32,15 @@ pub(super) fn run(registry: &Registry) {
     while let Ok(order) = orders.recv() {
         let reply = match (order, &mut serving) {
             (
-                ServerOrder::Serve { mechanism, transport, speech, cpu, crew, count_instructions, config },
+                ServerOrder::Serve { mechanism, transport, speech, cpu, crew, knobs, count_instructions, config },
                 serving @ None,
             ) => {
                 let place = match config {
                     Some(config) => Place::Given(config),
                     None => Place::Free(transport),
                 };
-                match Serving::begin(registry, (&mechanism, &speech), cpu, crew.as_ref(), count_instructions, place) {
+                let crew = (crew.as_ref(), knobs);
+                match Serving::begin(registry, (&mechanism, &speech), cpu, crew, count_instructions, place) {
                     Ok((begun, reply)) => {
                         *serving = Some(begun);
                         reply
@@ -93,7 +95,7 @@ impl Serving {
         registry: &Registry,
         (mechanism, speech): (&str, &Speech),
         cpu: Option<usize>,
-        crew: Option<&Crew>,
+        crew: (Option<&Crew>, Knobs),
         count_instructions: bool,
         place: Place,
     ) -> io::Result<(Serving, ServerAnswer)> {
@@ -168,15 +170,16 @@ fn bind(
     registry: &Registry,
     mechanism: &Mechanism,
     speech: &Speech,
-    crew: Option<&Crew>,
+    crew: (Option<&Crew>, Knobs),
 ) -> io::Result<Box<dyn Server>> {
     on_a_free_port(Ipv4Addr::LOCALHOST.into(), |address| {
         speech.bind(mechanism, registry, by(crew, Config::listen(address.into())))
     })
 }
 
-/// By several threads, if there are to be several.
-fn by(crew: Option<&Crew>, mut config: Config) -> Config {
+/// By several threads, if there are to be several, and set as asked.
+fn by((crew, knobs): (Option<&Crew>, Knobs), mut config: Config) -> Config {
+    knobs.set(&mut config);
     if let Some(Crew { threads, sharing, pin }) = crew {
         (config.threads, config.sharing, config.pin) = (*threads, *sharing, pin.clone());
     }

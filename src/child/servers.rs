@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::group::Group;
+use super::knobs::Knobs;
 use super::parent::Failure;
 use super::wire::{Crew, Instructions, Launch, ServerAnswer, ServerOrder};
 use super::{Role, foreign, serve, wire};
@@ -29,6 +30,7 @@ pub(crate) struct Service<'a> {
     pub(crate) cpu: Option<usize>,
     /// The threads of each, if there are several; they have CPUs of their own.
     pub(crate) crew: Option<&'a Crew>,
+    pub(crate) knobs: Knobs,
     pub(crate) count_instructions: bool,
 }
 
@@ -87,6 +89,7 @@ impl Servers {
             speech: service.speech.clone(),
             cpu: service.cpu,
             crew: service.crew.cloned(),
+            knobs: service.knobs,
             count_instructions: service.count_instructions,
             config: config.cloned().map(Box::new),
         })?;

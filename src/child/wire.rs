@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::knobs::Knobs;
 use crate::client::Target;
 use crate::cpus::Pinning;
 #[cfg(unix)]
@@ -27,6 +28,8 @@ pub(crate) enum ServerOrder {
         cpu: Option<usize>,
         #[serde(default)]
         crew: Option<Crew>,
+        #[serde(default)]
+        knobs: Knobs,
         count_instructions: bool,
         #[serde(default)]
         config: Option<Box<Config>>,

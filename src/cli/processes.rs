@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::serve::{json, refused, write_account};
 use super::{Failure, signals};
-use crate::child::{Servers, Service};
+use crate::child::{Knobs, Servers, Service};
 use crate::mechanism::Mechanism;
 use crate::server::{Config, Stats};
 use crate::speech::Speech;
@@ -37,6 +37,7 @@ pub(super) fn serve(
         speech,
         cpu: None,
         crew: None,
+        knobs: Knobs::NONE,
         count_instructions: false,
     };
     // Listened for before there are children to be left behind.

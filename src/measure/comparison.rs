@@ -377,6 +377,7 @@ impl<'a> Comparison<'a> {
                 loads: &possible,
                 contestant: subject.contestant(),
                 crew: crew.as_ref(),
+                knobs: subject.knobs(),
                 processes: self.workload.grid.processes,
                 sources: sources.as_ref(),
                 warm_up: self.workload.time.warm_up,

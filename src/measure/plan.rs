@@ -8,17 +8,19 @@ use pollmark_backends::Registry;
 
 use super::contestant::Contestant;
 use super::record::{CEILING, CONTROL, Load};
+use crate::child::Knobs;
 use crate::mechanism::Mechanism;
 use crate::server::Sharing;
 use crate::workload::Transport;
 
-/// One row of the comparison: a mechanism, by one thread or by several, or a mechanism again as the control; or a
+/// One row of the comparison: a mechanism, by one thread or by several and set to this or that, or a mechanism again as the control; or a
 /// contestant. Or, beside the rows, the ceiling.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Subject {
     who: Who,
     threads: usize,
     sharing: Sharing,
+    knobs: Knobs,
     control: bool,
 }
 
@@ -34,13 +36,18 @@ impl Subject {
     }
 
     const fn of(who: Who) -> Subject {
-        Subject { who, threads: 1, sharing: Sharing::ReusePort, control: false }
+        Subject { who, threads: 1, sharing: Sharing::ReusePort, knobs: Knobs::NONE, control: false }
     }
 
     /// The same by so many threads, which share a port in this way.
     #[must_use]
     pub fn by_threads(&self, threads: usize, sharing: Sharing) -> Subject {
         Subject { threads, sharing, ..self.clone() }
+    }
+
+    /// The same, set to these.
+    pub(super) fn set_to(&self, knobs: Knobs) -> Subject {
+        Subject { knobs, ..self.clone() }
     }
 
     /// The same mechanism under a second label: what it differs by from itself is noise.
@@ -54,7 +61,7 @@ impl Subject {
         let threads = if self.threads > 1 { format!(" ×{} {}", self.threads, self.sharing) } else { String::new() };
         let control = if self.control { CONTROL } else { "" };
         match &self.who {
-            Who::Mechanism(mechanism) => format!("{mechanism}{threads}{control}"),
+            Who::Mechanism(mechanism) => format!("{mechanism}{threads}{}{control}", self.knobs),
             Who::Contestant(contestant) => contestant.label(),
             Who::Ceiling => CEILING.to_owned(),
         }
@@ -68,6 +75,11 @@ impl Subject {
     /// How they come by their connections.
     pub const fn sharing(&self) -> Sharing {
         self.sharing
+    }
+
+    /// What it is set to.
+    pub(super) const fn knobs(&self) -> Knobs {
+        self.knobs
     }
 
     /// What it waits by; `None` for a contestant, of which that is not for us to say, and for the ceiling, whose way of

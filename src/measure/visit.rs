@@ -13,7 +13,7 @@ use super::placement::Placement;
 use super::population::Before;
 use super::record::{Load, Population, Trial};
 use super::sockets::{self, Census};
-use crate::child::{self, Crew, Failure, Lap, Loads, Ran, Servers, Service, Span, Target, Trouble};
+use crate::child::{self, Crew, Failure, Knobs, Lap, Loads, Ran, Servers, Service, Span, Target, Trouble};
 use crate::server::Address;
 use crate::speech::Speech;
 use crate::workload::{Sources, Traffic};
@@ -28,6 +28,8 @@ pub(super) struct Errand<'a> {
     pub(super) contestant: Option<&'a Contestant>,
     /// Its threads, if there are several.
     pub(super) crew: Option<&'a Crew>,
+    /// What it is set to.
+    pub(super) knobs: Knobs,
     /// Server processes, and as many load processes.
     pub(super) processes: usize,
     /// Where connections come from.
@@ -134,8 +136,8 @@ impl Pair {
         let mut servers = match errand.contestant {
             Some(contestant) => Servers::launch(&contestant.launch(), cpu, count_instructions)?,
             None => {
-                let (crew, speech) = (errand.crew, Speech::default());
-                let service = Service { mechanism, ceiling, transport, speech, cpu, crew, count_instructions };
+                let (crew, knobs, speech) = (errand.crew, errand.knobs, Speech::default());
+                let service = Service { mechanism, ceiling, transport, speech, cpu, crew, knobs, count_instructions };
                 Servers::start(errand.processes, &service)?
             }
         };

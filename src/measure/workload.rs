@@ -7,6 +7,7 @@ mod exercises;
 mod parse;
 mod preset;
 mod shipped;
+mod tuning;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use exercises::Exercises;
 pub use preset::Preset;
+pub use tuning::Tuning;
 
 use super::definition::{BadDefinition, Wrong, first_broken, looks_like_a_path, one_line, time};
 use super::record::{About, Load, Settings};
@@ -52,6 +54,9 @@ pub struct Workload {
     /// Not a server under a load is measured, but its poller alone, by these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exercise: Option<Exercises>,
+    /// What our servers are set to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<Tuning>,
     /// How long it takes.
     pub time: Time,
 }
@@ -278,9 +283,12 @@ impl Workload {
 
     /// Whether it makes sense; what cannot be known without a host or a registry is not looked at.
     pub(super) fn check(&self) -> Result<(), Wrong> {
-        let Workload { name, title, shows, hides, expect, gates, grid, exercise, time } = self;
+        let Workload { name, title, shows, hides, expect, gates, grid, exercise, server, time } = self;
         if let Some(exercise) = exercise {
             exercise.check(grid)?;
+        }
+        if let Some(server) = server {
+            server.check()?;
         }
         let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         let nothing = |prose: &str| prose.trim().is_empty();
@@ -334,6 +342,11 @@ impl Workload {
                     || grid.sharing.is_empty(),
                 "grid.threads",
                 "no threads, no server, and at most 1024: 1 by default, which shares nothing",
+            ),
+            (
+                server.is_some() && exercise.is_some(),
+                "server",
+                "a poller that is measured alone has no server to be set",
             ),
             (grid.transport.is_empty(), "grid.transport", "say what carries the bytes: tcp by default, or unix"),
             (

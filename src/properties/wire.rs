@@ -27,6 +27,7 @@ fn understand<T: Serialize + DeserializeOwned>(line: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::child::Knobs;
     use crate::child::wire::Crew;
     use crate::cpus::Pinning;
     use crate::server::{AcceptPolicy, Config, Exhaustion, Sharing};
@@ -101,6 +102,7 @@ mod tests {
             speech: Speech { language: Language::Resp, proxies: Some("10.0.0.0/8,::1".parse().expect("addresses")) },
             cpu: None,
             crew: Some(Crew { threads: 2, sharing: Sharing::Handout, pin: Pinning::Auto }),
+            knobs: Knobs { events: Some(64), ..Knobs::NONE },
             count_instructions: false,
             config: Some(Box::new(config)),
         };

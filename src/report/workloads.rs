@@ -6,7 +6,7 @@ use super::format::{grouped, markdown as escape, plain};
 use super::terminal::{BOLD, Style, paint, wrap_at};
 use crate::exercise::{Place, Task};
 use crate::measure::Workload;
-use crate::measure::workload::{Exercises, Preset, Shape};
+use crate::measure::workload::{Exercises, Preset, Shape, Tuning};
 use crate::workload::Transport;
 
 /// A line for each.
@@ -143,6 +143,15 @@ fn facts(workload: &Workload) -> Vec<(&'static str, String)> {
     }
     if grid.threads != [1] {
         facts.push(("threads", format!("{}, sharing by {}", numbers(&grid.threads), listed(&grid.sharing))));
+    }
+    if let Some(Tuning { events, read_buffer, send_buffer }) = &workload.server {
+        let varied = [
+            ("events of a wait", events, ""),
+            ("read buffer", read_buffer, " bytes"),
+            ("send buffer", send_buffer, " bytes"),
+        ];
+        let varied = varied.into_iter().filter(|(_, values, _)| !values.is_empty());
+        facts.extend(varied.map(|(name, values, unit)| (name, format!("{}{unit}", numbers(values)))));
     }
     if grid.processes > 1 {
         facts.push(("processes", grid.processes.to_string()));

@@ -57,7 +57,11 @@ impl Comparison<'_> {
                 continue;
             }
             match mechanism.probe(self.registry) {
-                Ok(_) => subjects.extend(self.by_threads(subject, missing)),
+                Ok(_) => {
+                    for row in self.by_threads(subject, missing) {
+                        subjects.extend(self.set_to_each(&row, mechanism, missing));
+                    }
+                }
                 Err(why) => missing.push(absent(subject, None, None, why.to_string())),
             }
         }
@@ -107,6 +111,20 @@ impl Comparison<'_> {
                     _ if rows.contains(&row) => {}
                     _ => rows.push(row),
                 }
+            }
+        }
+        rows
+    }
+
+    /// A row for each way the server is to be set.
+    fn set_to_each(&self, row: &Subject, mechanism: &Mechanism, missing: &mut Vec<Missing>) -> Vec<Subject> {
+        let Some(tuning) = &self.workload.server else { return vec![row.clone()] };
+        let (mut rows, blocks) = (Vec::new(), mechanism.abilities().blocking);
+        for knobs in tuning.all() {
+            let row = row.set_to(knobs);
+            match knobs.events.filter(|_| blocks) {
+                Some(_) => missing.push(absent(&row, None, None, "it takes no events from a wait".into())),
+                None => rows.push(row),
             }
         }
         rows

@@ -9,10 +9,10 @@ macro_rules! files {
 }
 
 /// The presets first, then one question each.
-const FILES: [(&str, &str); 21] = files! {
+const FILES: [(&str, &str); 23] = files! {
     "default" "quick" "shape"
-    "ping-pong" "idle-crowd" "active-fraction" "payload" "pipelining" "streaming" "churn" "connect-burst" "threads"
-    "open-loop" "rare" "transport" "fairness"
+    "ping-pong" "idle-crowd" "active-fraction" "payload" "pipelining" "streaming" "write-interest" "churn" "connect-burst" "threads"
+    "open-loop" "rare" "transport" "fairness" "sizes"
     "spinning" "libevent-bench" "position" "set-up" "channels"
 };
 
