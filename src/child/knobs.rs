@@ -1,6 +1,7 @@
 //! What a server of ours is set to, where it is not what it is set to by default.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,26 +19,31 @@ pub(crate) struct Knobs {
     /// SO_SNDBUF of its connections.
     #[serde(default)]
     pub(crate) send_buffer: Option<usize>,
+    /// Seconds after which a connection is closed that is silent.
+    #[serde(default)]
+    pub(crate) idle_deadline: Option<u64>,
 }
 
 impl Knobs {
     /// All as by default.
-    pub(crate) const NONE: Knobs = Knobs { events: None, read_buffer: None, send_buffer: None };
+    pub(crate) const NONE: Knobs = Knobs { events: None, read_buffer: None, send_buffer: None, idle_deadline: None };
 
     pub(super) fn set(self, config: &mut Config) {
         config.events = self.events.unwrap_or(config.events);
         config.read_buffer = self.read_buffer.unwrap_or(config.read_buffer);
         config.send_buffer = self.send_buffer.or(config.send_buffer);
+        config.limits.idle = self.idle_deadline.map(Duration::from_secs).or(config.limits.idle);
     }
 }
 
 impl fmt::Display for Knobs {
     /// What is set, after a space: the end of a row's label.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Knobs { events, read_buffer, send_buffer } = *self;
+        let Knobs { events, read_buffer, send_buffer, idle_deadline } = *self;
         let events = events.map(|events| format!("{events} event{}", if events == 1 { "" } else { "s" }));
         let buffer = |bytes: Option<usize>, name| bytes.map(|bytes| format!("{bytes} B {name} buffer"));
-        let set = [events, buffer(read_buffer, "read"), buffer(send_buffer, "send")];
+        let deadline = idle_deadline.map(|seconds| format!("{seconds} s idle deadline"));
+        let set = [events, buffer(read_buffer, "read"), buffer(send_buffer, "send"), deadline];
         let set = set.into_iter().flatten().collect::<Vec<_>>().join(", ");
         if set.is_empty() { Ok(()) } else { write!(f, " {set}") }
     }
@@ -57,9 +63,10 @@ mod tests {
             (config.events, config.read_buffer, config.send_buffer),
             (before.events, before.read_buffer, before.send_buffer)
         );
-        let knobs = Knobs { events: Some(1), read_buffer: None, send_buffer: Some(16_384) };
+        let knobs = Knobs { events: Some(1), send_buffer: Some(16_384), idle_deadline: Some(60), ..Knobs::NONE };
         knobs.set(&mut config);
+        assert_eq!(config.limits.idle, Some(Duration::from_secs(60)));
         assert_eq!((config.events, config.read_buffer, config.send_buffer), (1, before.read_buffer, Some(16_384)));
-        assert_eq!(knobs.to_string(), " 1 event, 16384 B send buffer");
+        assert_eq!(knobs.to_string(), " 1 event, 16384 B send buffer, 60 s idle deadline");
     }
 }

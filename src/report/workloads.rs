@@ -144,7 +144,7 @@ fn facts(workload: &Workload) -> Vec<(&'static str, String)> {
     if grid.threads != [1] {
         facts.push(("threads", format!("{}, sharing by {}", numbers(&grid.threads), listed(&grid.sharing))));
     }
-    if let Some(Tuning { events, read_buffer, send_buffer }) = &workload.server {
+    if let Some(Tuning { events, read_buffer, send_buffer, idle_deadline }) = &workload.server {
         let varied = [
             ("events of a wait", events, ""),
             ("read buffer", read_buffer, " bytes"),
@@ -152,6 +152,11 @@ fn facts(workload: &Workload) -> Vec<(&'static str, String)> {
         ];
         let varied = varied.into_iter().filter(|(_, values, _)| !values.is_empty());
         facts.extend(varied.map(|(name, values, unit)| (name, format!("{}{unit}", numbers(values)))));
+        if !idle_deadline.is_empty() {
+            let named =
+                idle_deadline.iter().map(|&seconds| if seconds == 0 { "none".into() } else { format!("{seconds} s") });
+            facts.push(("idle deadline", listed(&named.collect::<Vec<_>>())));
+        }
     }
     if grid.processes > 1 {
         facts.push(("processes", grid.processes.to_string()));

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{LARGEST_PAYLOAD, Wrong, first_broken};
+use super::{LARGEST_PAYLOAD, LONGEST, Wrong, first_broken};
 use crate::child::Knobs;
 
 /// Settings of our servers that are varied, every value of one with every value of the others, and a row for each; those
@@ -19,6 +19,9 @@ pub struct Tuning {
     /// SO_SNDBUF of connections, in bytes: answers beyond it are sent in several goes, with waits for room between them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub send_buffer: Vec<usize>,
+    /// Seconds after which a connection is closed that is silent, counted anew from each request; 0 for never.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub idle_deadline: Vec<u64>,
 }
 
 /// How many events may be asked for at most.
@@ -27,12 +30,14 @@ const MOST_EVENTS: usize = 65_536;
 impl Tuning {
     /// Every combination, none twice; the defaults if nothing is varied.
     pub(in super::super) fn all(&self) -> Vec<Knobs> {
-        let mut all = Vec::new();
-        for events in or_default(&self.events) {
-            for read_buffer in or_default(&self.read_buffer) {
-                all.extend(or_default(&self.send_buffer).map(|send_buffer| Knobs { events, read_buffer, send_buffer }));
-            }
-        }
+        let mut all = vec![Knobs::NONE];
+        all = each(&all, &self.events, |knobs, events| Knobs { events: Some(events), ..knobs });
+        all = each(&all, &self.read_buffer, |knobs, bytes| Knobs { read_buffer: Some(bytes), ..knobs });
+        all = each(&all, &self.send_buffer, |knobs, bytes| Knobs { send_buffer: Some(bytes), ..knobs });
+        all = each(&all, &self.idle_deadline, |knobs, seconds| Knobs {
+            idle_deadline: Some(seconds).filter(|seconds| *seconds > 0),
+            ..knobs
+        });
         all.sort_unstable();
         all.dedup();
         all
@@ -45,13 +50,21 @@ impl Tuning {
             (beyond(&self.events, MOST_EVENTS), "server.events", "from 1 to 65536 events can be taken from a wait"),
             (beyond(&self.read_buffer, LARGEST_PAYLOAD), "server.read-buffer", bytes),
             (beyond(&self.send_buffer, LARGEST_PAYLOAD), "server.send-buffer", bytes),
+            (
+                self.idle_deadline.iter().any(|seconds| *seconds > LONGEST.as_secs()),
+                "server.idle-deadline",
+                "at most a day, in seconds; 0 for none",
+            ),
         ])
     }
 }
 
-fn or_default(values: &[usize]) -> impl Iterator<Item = Option<usize>> {
-    let default = values.is_empty().then_some(None);
-    default.into_iter().chain(values.iter().map(|value| Some(*value)))
+/// All of these with every value, if there are any.
+fn each<T: Copy>(all: &[Knobs], values: &[T], set: impl Fn(Knobs, T) -> Knobs) -> Vec<Knobs> {
+    if values.is_empty() {
+        return all.to_vec();
+    }
+    all.iter().flat_map(|knobs| values.iter().map(|value| set(*knobs, *value))).collect()
 }
 
 #[cfg(test)]
@@ -65,6 +78,8 @@ mod tests {
         let all = tuning.all();
         assert_eq!(all.len(), 4, "{all:?}");
         assert!(all.iter().all(|knobs| knobs.read_buffer.is_none()), "{all:?}");
-        assert!(all.contains(&Knobs { events: Some(1), read_buffer: None, send_buffer: Some(65_536) }), "{all:?}");
+        assert!(all.contains(&Knobs { events: Some(1), send_buffer: Some(65_536), ..Knobs::NONE }), "{all:?}");
+        let tuning = Tuning { idle_deadline: vec![0, 60], ..Tuning::default() };
+        assert_eq!(tuning.all(), [Knobs::NONE, Knobs { idle_deadline: Some(60), ..Knobs::NONE }]);
     }
 }
