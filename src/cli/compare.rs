@@ -110,8 +110,8 @@ pub(super) struct Arguments {
     /// Exactly so many rounds [default: as many as fit, at least 3].
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
-    /// Where to keep every trial as it is measured, and to leave results.json, results.csv, report.md, report.html, and
-    /// latencies as HdrHistogram logs [default: pollmark-out/TIME].
+    /// Where to keep every trial as it is measured, and to leave results.json, results.csv, report.md, report.html,
+    /// latencies as HdrHistogram logs, how to repeat and to cite it, and sums [default: pollmark-out/TIME].
     #[arg(long, value_name = "DIRECTORY")]
     out: Option<PathBuf>,
     /// Finish the comparison that was interrupted in this directory: the same plan, the trials that are missing. It has

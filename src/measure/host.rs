@@ -261,6 +261,11 @@ fn binary() -> Option<String> {
     HASH.get_or_init(read).clone()
 }
 
+/// The SHA-256 of `bytes`, as sha256sum(1) writes it.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    hexadecimal(&Sha256::digest(bytes))
+}
+
 fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

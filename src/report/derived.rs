@@ -72,11 +72,11 @@ pub(super) fn write_verdicts(summary: &Summary<'_>, out: impl Write) -> io::Resu
     lines(&verdicts, &["metric", "margin", "control", "pairs"], out)
 }
 
-/// Writes the logs of every cell into the directory [`LATENCY`] of `directory`.
+/// Writes the logs of every cell into the directory [`LATENCY`] of `directory`, and says which: paths within it.
 ///
 /// # Errors
 /// What the file system said, with the file it was about.
-pub(super) fn write_logs(summary: &Summary<'_>, directory: &Path) -> io::Result<()> {
+pub(super) fn write_logs(summary: &Summary<'_>, directory: &Path) -> io::Result<Vec<String>> {
     let directory = directory.join(LATENCY);
     let mut names = BTreeSet::new();
     for cell in &summary.cells {
@@ -90,7 +90,7 @@ pub(super) fn write_logs(summary: &Summary<'_>, directory: &Path) -> io::Result<
         let name = (1..).map(|again| name(summary, cell, again)).find(|name| names.insert(name.clone()));
         replace(&directory.join(name.expect("without end")), |out| log.write(out))?;
     }
-    Ok(())
+    Ok(names.into_iter().map(|name| format!("{LATENCY}/{name}")).collect())
 }
 
 /// Every timed trial of a cell, and of open loops the other two series.

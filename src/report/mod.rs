@@ -11,10 +11,13 @@
 //! | two records, the one against the other | `diff.rs`, `diff/` |
 //! | latencies as other tools read them; those of several loads as one | `hlog.rs` `merge.rs` `percentiles.rs` |
 //! | one exporter each | `terminal.rs` `json.rs` `csv.rs` `markdown.rs` `html.rs`, with charts by `svg.rs` |
+//! | how to repeat it, and how to cite it | `reproduce.rs` `citation.rs` |
+//! | sums over all that was written, and what of an earlier call is no longer made | `sums.rs` |
 //! | several comparisons on one page | `digest.rs` |
 //! | not of a record, but of what each mechanism says | `semantics/` |
 //! | not of a record, but of what can be asked for | `workloads.rs` `contestants.rs` |
 
+pub mod citation;
 pub mod contestants;
 pub mod csv;
 mod derived;
@@ -30,10 +33,12 @@ pub mod merge;
 mod model;
 pub mod percentiles;
 mod population;
+pub mod reproduce;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod sample;
 pub mod semantics;
 mod summary;
+mod sums;
 mod svg;
 mod table;
 pub mod terminal;
@@ -46,25 +51,43 @@ use std::io::{self, BufReader, Write};
 use std::path::Path;
 
 use crate::measure::file::{cannot, replace};
+use crate::measure::host::sha256;
 use crate::measure::journal;
 pub use crate::measure::record::{self, Record};
 pub use derived::LATENCY;
 pub use diff::{Change, Diff, Growth, Metric, Sign, Verdict};
 pub use summary::{Cell, Figures, Noise, OpenFigures, Outcome, Pairs, Standing, Subject, Summary};
+pub use sums::SUMS;
 
 /// The files of a result directory, in the order they are written.
-pub const FILES: [&str; 7] =
-    ["results.json", "results.csv", "report.md", "report.html", "gates.json", "fit.json", "verdicts.json"];
+pub const FILES: [&str; 9] = [
+    "results.json",
+    "results.csv",
+    "report.md",
+    "report.html",
+    "gates.json",
+    "fit.json",
+    "verdicts.json",
+    "CITATION.cff",
+    "REPRODUCE.md",
+];
 
-/// Writes [`FILES`], and logs of all latencies in [`LATENCY`], into `directory`, which is made if need be. What is there of an earlier call is replaced, each file
-/// in one step, so that whoever looks meanwhile sees the old or the new.
+/// Writes [`FILES`], and logs of all latencies in [`LATENCY`], into `directory`, which is made if need be; last [`SUMS`] of all
+/// these, and of the [parts](journal) of the record if they are there. What is there of an earlier call is replaced, each
+/// file in one step, so that whoever looks meanwhile sees the old or the new; logs that an earlier call has written, and
+/// this one does not, are removed.
 ///
 /// # Errors
 /// What the file system said, with the file it was about.
 pub fn write(record: &Record, directory: &Path) -> io::Result<()> {
     let summary = Summary::of(record);
     fs::create_dir_all(directory).map_err(cannot("write", directory))?;
+    let earlier = sums::begin(directory)?;
+    let logs = derived::write_logs(&summary, directory)?;
+    sums::remove(&earlier, &logs, directory)?;
+    let files = files(directory, logs);
     for name in FILES {
+        let record_is = || fs::read(directory.join(FILES[0])).map(|bytes| sha256(&bytes));
         replace(&directory.join(name), |out| match name {
             "results.json" => json::write(record, out),
             "results.csv" => csv::write(&summary, out),
@@ -72,10 +95,18 @@ pub fn write(record: &Record, directory: &Path) -> io::Result<()> {
             "report.html" => out.write_all(html::render(&summary).as_bytes()),
             "gates.json" => journal::write_gates(record, out),
             "verdicts.json" => derived::write_verdicts(&summary, out),
+            "CITATION.cff" => out.write_all(citation::render(record, &record_is()?).as_bytes()),
+            "REPRODUCE.md" => out.write_all(reproduce::render(&summary, &files).as_bytes()),
             _ => derived::write_fit(record, out),
         })?;
     }
-    derived::write_logs(&summary, directory)
+    sums::write(&files, directory)
+}
+
+/// What the directory consists of: what is written, and what was there before anything was made of it.
+fn files(directory: &Path, logs: Vec<String>) -> Vec<String> {
+    let parts = journal::FILES.iter().filter(|part| !FILES.contains(part) && directory.join(part).exists());
+    FILES.iter().chain(parts).map(|name| (*name).to_owned()).chain(logs).collect()
 }
 
 /// Reads the record at `path`: a `results.json`, or a directory with one, or with the [parts](journal) of one, which is
@@ -105,9 +136,77 @@ mod tests {
         }
         let mut names = fs::read_dir(&directory).expect("there").map(|entry| entry.expect("an entry").file_name());
         assert!(
-            names.all(|name| name == LATENCY || FILES.iter().any(|file| name == *file)),
+            names.all(|name| name == LATENCY || name == SUMS || FILES.iter().any(|file| name == *file)),
             "nothing unfinished is left"
         );
+        fs::remove_dir_all(&directory).expect("ours");
+    }
+
+    /// A directory for one test, which is not there yet.
+    fn scratch(name: &str) -> std::path::PathBuf {
+        let directory = std::env::temp_dir().join(format!("pollmark-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        directory
+    }
+
+    fn logs_in(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory.join(LATENCY)).into_iter().flatten();
+        let mut names = entries.map(|one| one.expect("an entry").file_name().into_string().expect("ours"));
+        let mut names = names.by_ref().collect::<Vec<_>>();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn every_file_has_its_sum_and_the_page_to_repeat_it_lists_every_file() {
+        let directory = scratch("sums");
+        write(&sample::ordinary(), &directory).expect("a writable directory");
+        let sums = fs::read_to_string(directory.join(SUMS)).expect("written");
+        let page = fs::read_to_string(directory.join("REPRODUCE.md")).expect("written");
+        let mut listed = 0;
+        for line in sums.lines() {
+            let (sum, name) = line.split_once("  ").expect("as sha256sum writes it");
+            assert_eq!(sum, sha256(&fs::read(directory.join(name)).expect("there")), "{name}");
+            assert!(page.contains(&format!("- `{name}`\n")), "{name}");
+            listed += 1;
+        }
+        assert_eq!(listed, FILES.len() + logs_in(&directory).len());
+        let citation = fs::read_to_string(directory.join("CITATION.cff")).expect("written");
+        assert!(citation.contains(&sha256(&fs::read(directory.join(FILES[0])).expect("written"))), "{citation}");
+        fs::remove_dir_all(&directory).expect("ours");
+    }
+
+    #[test]
+    fn logs_that_are_no_longer_made_are_removed_and_what_others_have_put_there_is_not() {
+        let directory = scratch("stale");
+        write(&sample::ordinary(), &directory).expect("a writable directory");
+        let before = logs_in(&directory);
+        let theirs = directory.join(LATENCY).join("theirs.hlog");
+        fs::write(&theirs, "not ours").expect("writable");
+        write(&sample::partial(), &directory).expect("a writable directory");
+        let after = logs_in(&directory);
+        assert!(after.len() < before.len() && after.contains(&"theirs.hlog".to_owned()), "{after:?}");
+        let sums = fs::read_to_string(directory.join(SUMS)).expect("written");
+        let ours = after.iter().filter(|name| *name != "theirs.hlog");
+        assert!(ours.clone().all(|name| sums.contains(&format!("  {LATENCY}/{name}\n"))), "{sums}");
+        assert_eq!(sums.matches(".hlog").count(), ours.count(), "{sums}");
+        fs::remove_file(theirs).expect("there");
+        write(&sample::empty(), &directory).expect("a writable directory");
+        assert!(!directory.join(LATENCY).exists(), "nothing is left in it");
+        fs::remove_dir_all(&directory).expect("ours");
+    }
+
+    #[test]
+    fn a_list_of_sums_from_elsewhere_removes_nothing_outside_of_the_logs() {
+        let directory = scratch("elsewhere");
+        fs::create_dir_all(directory.join(LATENCY).join("a")).expect("writable");
+        let others = ["notes.hlog", "latency/notes.txt", "latency/a/b.hlog"];
+        others.iter().for_each(|name| fs::write(directory.join(name), "kept").expect("writable"));
+        let lines = others.iter().chain(&["latency/../notes.hlog", "/notes.hlog", "latency/.hlog/../../x.hlog"]);
+        let sums = lines.map(|name| format!("00  {name}\n")).collect::<String>();
+        fs::write(directory.join(SUMS), sums + "\u{0}\n  \nlatency").expect("writable");
+        write(&sample::empty(), &directory).expect("a writable directory");
+        assert!(others.iter().all(|name| directory.join(name).exists()));
         fs::remove_dir_all(&directory).expect("ours");
     }
 

@@ -1,0 +1,82 @@
+//! CITATION.cff: how a result is cited (Citation File Format 1.2.0), bound to its record by a sum.
+
+use std::fmt::Write;
+
+use super::format::plain;
+use crate::measure::record::Record;
+
+/// The whole file. `sum` is the SHA-256 of results.json.
+pub fn render(record: &Record, sum: &str) -> String {
+    let about = record.workload.as_ref().map_or("a comparison", |about| &about.title);
+    let system = [record.host.os.as_str(), record.host.arch.as_str()].join(" ");
+    let title = match system.trim() {
+        "" => format!("pollmark: {about}"),
+        system => format!("pollmark: {about}, on {system}"),
+    };
+    let mut out = String::from(
+        "cff-version: 1.2.0\nmessage: \"If you use these measurements, please cite them as below.\"\ntype: dataset\n",
+    );
+    let _ = write!(
+        out,
+        "title: {}\n\
+         # Who has measured this: pollmark does not know. Put the names here before you publish it.\n\
+         authors:\n  - name: \"not named\"\n",
+        quoted(&title)
+    );
+    if let Some(day) = record.started.get(..10).filter(|day| is_day(day)) {
+        let _ = writeln!(out, "date-released: \"{day}\"");
+    }
+    let _ = write!(
+        out,
+        "identifiers:\n  - type: other\n    value: {}\n    description: \"SHA-256 of results.json, the record\"\n\
+         references:\n  - type: software\n    title: pollmark\n    authors:\n      - name: \"The pollmark maintainers\"\n    \
+         version: {}\n    repository-code: {}\n",
+        quoted(&format!("sha256:{sum}")),
+        quoted(&record.pollmark_version),
+        quoted(env!("CARGO_PKG_REPOSITORY"))
+    );
+    if let Some(commit) = &record.host.commit {
+        let _ = writeln!(out, "    commit: {}", quoted(commit));
+    }
+    out
+}
+
+/// A string of JSON is one of YAML.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(plain(text)).to_string()
+}
+
+fn is_day(text: &str) -> bool {
+    let digits = |c: (usize, char)| if [4, 7].contains(&c.0) { c.1 == '-' } else { c.1.is_ascii_digit() };
+    text.chars().enumerate().all(digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn a_citation_names_the_record_by_its_sum_and_the_program_by_its_version() {
+        let mut record = sample::ordinary();
+        (record.started, record.host.commit) = ("2026-11-22T06:00:00Z".into(), Some("0123abcd".into()));
+        let cited = render(&record, "ff00");
+        for part in ["cff-version: 1.2.0\n", "\"sha256:ff00\"", "date-released: \"2026-11-22\"", "commit: \"0123abcd\""]
+        {
+            assert!(cited.contains(part), "{part}: {cited}");
+        }
+        assert!(cited.contains(&format!("version: \"{}\"", record.pollmark_version)), "{cited}");
+    }
+
+    #[test]
+    fn nothing_foreign_adds_a_line_to_it() {
+        let lines = |record: &Record| render(record, "00").lines().count();
+        let mut hostile = sample::hostile();
+        (hostile.started, hostile.host.commit) = ("2026-1\n-22: x".into(), Some("a\nb: \"c".into()));
+        hostile.pollmark_version = "1\n2".into();
+        // Without the day, which is none; with the commit.
+        let mut plain = sample::ordinary();
+        (plain.started, plain.host.commit) = (String::new(), Some("c".into()));
+        assert_eq!(lines(&hostile), lines(&plain));
+    }
+}
