@@ -2,13 +2,13 @@
 //!
 //! Two things make a table of comparisons say more than was seen. With few rounds, the scatter of one comparison is
 //! itself mostly chance: some pairs will agree by luck, and seem sure. And of a hundred comparisons of equals, each sure
-//! to 95 %, five find something. So (a) the scatter of each is drawn towards that of all others, by as much as they are
+//! to 95 %, five find something. So (a) the scatter of each is drawn towards that of others, by as much as they are
 //! alike, which Smyth's moderated t statistic does ("Linear models and empirical Bayes methods for assessing differential
 //! expression in microarray experiments", 2004: thousands of comparisons, three repeats each); and (b) Holm's correction
-//! ("A simple sequentially rejective multiple test procedure", 1979) holds the chance of even one false finding among all
-//! of them to [`CHANCE`].
+//! ("A simple sequentially rejective multiple test procedure", 1979) holds the chance of even one false finding in a
+//! family of them to [`CHANCE`].
 
-/// How likely it may be that any of all comparisons finds a difference where there is none.
+/// How likely it may be that any comparison of a family finds a difference where there is none.
 pub(crate) const CHANCE: f64 = 0.05;
 
 /// No scatter is taken for less, as a part of the value: a clock that counts in steps can agree with itself exactly.
@@ -55,9 +55,8 @@ pub(crate) struct Family {
 }
 
 impl Family {
-    /// Judges them.
-    pub(crate) fn of(comparisons: &[Scatter]) -> Family {
-        let prior = Prior::of(comparisons);
+    /// Judges them, with what is known beforehand of how much they scatter.
+    pub(crate) fn of(prior: Prior, comparisons: &[Scatter]) -> Family {
         let each = comparisons.iter().map(|one| prior.chance(*one)).collect::<Vec<_>>();
         let mut order = (0..each.len()).collect::<Vec<_>>();
         order.sort_by(|a, b| each[*a].total_cmp(&each[*b]));
@@ -115,9 +114,9 @@ fn level(all: usize, before: usize) -> f64 {
     CHANCE / all.saturating_sub(before).max(1) as f64
 }
 
-/// What all comparisons say of the scatter of any: the variance they share, and as how many rounds that counts.
+/// What many comparisons say of the scatter of any: the variance they share, and as how many rounds that counts.
 #[derive(Clone, Copy, PartialEq, Debug)]
-struct Prior {
+pub(crate) struct Prior {
     variance: f64,
     freedom: f64,
 }
@@ -127,7 +126,7 @@ impl Prior {
 
     /// From how much the variances themselves differ: no more than their few rounds explain, and all are one; far more,
     /// and none says anything of another.
-    fn of(comparisons: &[Scatter]) -> Prior {
+    pub(crate) fn of(comparisons: &[Scatter]) -> Prior {
         let count = comparisons.len() as f64;
         if comparisons.len() < 2 {
             return Prior::NONE;
@@ -260,6 +259,11 @@ mod tests {
         (0..12).map(|_| rng.f64()).sum::<f64>() - 6.0
     }
 
+    /// Judged by what they say themselves of how they scatter.
+    fn family(comparisons: &[Scatter]) -> Family {
+        Family::of(Prior::of(comparisons), comparisons)
+    }
+
     /// So many comparisons that differ by a factor, over so many rounds, each with a scatter of its own.
     fn made(rng: &mut Rng, count: usize, rounds: usize, factor: f64) -> Vec<Scatter> {
         let one = |rng: &mut Rng| {
@@ -304,9 +308,9 @@ mod tests {
         let mut rng = Rng::with_seed(7);
         let (mut corrected, mut naive) = (0, 0);
         for _ in 0..400 {
-            let family = Family::of(&made(&mut rng, 60, 4, 1.0));
-            corrected += usize::from(family.found() > 0);
-            naive += usize::from(family.chances[0] < CHANCE);
+            let judged = family(&made(&mut rng, 60, 4, 1.0));
+            corrected += usize::from(judged.found() > 0);
+            naive += usize::from(judged.chances[0] < CHANCE);
         }
         assert!(corrected <= 32, "5 % of 400 are 20: {corrected}");
         assert!(naive > 350, "{naive}");
@@ -316,16 +320,16 @@ mod tests {
     fn what_differs_is_found_beside_what_does_not() {
         let mut rng = Rng::with_seed(9);
         let comparisons = [made(&mut rng, 30, 4, 1.0), made(&mut rng, 30, 4, 3.0)].concat();
-        let family = Family::of(&comparisons);
-        assert_eq!((family.size(), family.found()), (60, 30));
-        assert!((0..30).all(|at| !family.tells(at)) && (30..60).all(|at| family.tells(at)));
-        assert!(family.would_tell(comparisons[40]) && !family.would_tell(comparisons[3]));
+        let judged = family(&comparisons);
+        assert_eq!((judged.size(), judged.found()), (60, 30));
+        assert!((0..30).all(|at| !judged.tells(at)) && (30..60).all(|at| judged.tells(at)));
+        assert!(judged.would_tell(comparisons[40]) && !judged.would_tell(comparisons[3]));
     }
 
     #[test]
     fn one_round_and_no_comparison_say_nothing() {
         assert_eq!((Scatter::of([2.0]), Scatter::of([0.0, 2.0])), (None, None));
-        let empty = Family::of(&[]);
+        let empty = family(&[]);
         assert_eq!((empty.size(), empty.found()), (0, 0));
         assert!(empty.would_tell(Scatter::of([2.0, 2.0]).expect("two rounds")), "alone it has to be sure to 95 %");
         assert!(!empty.would_tell(Scatter::of([1.0, 1.0]).expect("two rounds")));
@@ -346,21 +350,21 @@ mod tests {
             let factor = 1.0 + rng.f64();
             let mut all = [made(&mut rng, equals + 1, rounds, 1.0), made(&mut rng, others, rounds, factor)].concat();
             let at = rng.usize(..all.len());
-            let short = Family::of(&all).short_by(Some(at), all[at]).ln();
+            let short = family(&all).short_by(Some(at), all[at]).ln();
             let (given, outside) = (all[at], all.split_off(all.len() - 1)[0]);
             if at < all.len() {
                 let tells = |more: f64| {
                     let mut all = all.clone();
                     all[at].mean = given.mean + more;
                     all.push(outside);
-                    Family::of(&all).tells(at)
+                    family(&all).tells(at)
                 };
                 prop_assert!(tells(short + 1e-6) && !tells(short - 1e-6), "{short}");
             }
-            let family = Family::of(&all);
-            let short = family.short_by(None, outside).ln();
+            let judged = family(&all);
+            let short = judged.short_by(None, outside).ln();
             let moved = |more: f64| Scatter { mean: outside.mean + more, ..outside };
-            prop_assert!(family.would_tell(moved(short + 1e-6)) && !family.would_tell(moved(short - 1e-6)), "{short}");
+            prop_assert!(judged.would_tell(moved(short + 1e-6)) && !judged.would_tell(moved(short - 1e-6)), "{short}");
         }
     }
 }

@@ -69,7 +69,7 @@ pub struct Noise {
 pub struct Pairs {
     /// How many pairs were seen in two rounds or more.
     pub all: usize,
-    /// How many differ by more than chance, by Holm's correction with 5 % for all of them together; some by less than
+    /// How many differ by more than chance, by Holm's correction with 5 % for each table; some by less than
     /// [counts](Noise::margin).
     pub differ: usize,
 }

@@ -162,7 +162,7 @@ fn sensitivity(summary: &Summary<'_>) -> Vec<String> {
     let Some(((least, middle), most)) = at(0.0).zip(at(0.5)).zip(at(1.0)) else { return Vec::new() };
     let rows = if all == 1 { "pair of rows differs" } else { "pairs of rows differ" };
     vec![format!(
-        "{} of {} {rows} by more than chance, with 5 % for all of them together (Holm), and only these are ranked apart. The \
+        "{} of {} {rows} by more than chance, with 5 % for each table (Holm), and only these are ranked apart. The \
          smallest difference from the best that could have been found is {middle} in half of the cells, {least} to {most} \
          in all.",
         grouped(differ as u64),

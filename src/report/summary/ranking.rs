@@ -1,13 +1,13 @@
 //! Who stands where in each table, how sure that is, and how small a difference would have been seen.
 //!
 //! One row loses to another if (a) the whole interval of the ratio lies beyond the margin, which is what is worth telling
-//! here, and (b) chance does not explain it, with all pairs of ranked rows of all tables counted: so the best row may be
-//! chosen after the fact.
+//! here, and (b) chance does not explain it, with all pairs of ranked rows of the table counted: so the best row may be
+//! chosen after the fact. How much rows scatter under a load, all tables of that load say together.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::{Cell, Noise, Outcome, Pairs, Standing, Summary, cost, cpu_ns, twin};
-use crate::measure::family::{Family, Scatter};
+use crate::measure::family::{Family, Prior, Scatter};
 use crate::measure::stats::{self, Estimate, SMALLEST_EFFECT};
 
 /// CPU time for each request in every round that was timed.
@@ -25,8 +25,11 @@ struct Found {
 struct Judge {
     /// As the cells of the summary.
     rounds: Vec<Rounds>,
-    family: Family,
-    /// Where in the family two cells are, the earlier one first.
+    /// One for each table.
+    families: Vec<Family>,
+    /// Rows of a table.
+    rows: usize,
+    /// Where in the family of their table two cells are, the earlier one first.
     places: HashMap<(usize, usize), usize>,
     seed: u64,
 }
@@ -36,7 +39,8 @@ impl Summary<'_> {
     pub(super) fn rank(&mut self) {
         let judge = self.judge();
         self.noise = self.noise(&judge);
-        self.pairs = Pairs { all: judge.family.size(), differ: judge.family.found() };
+        let sum = |of: fn(&Family) -> usize| judge.families.iter().map(of).sum();
+        self.pairs = Pairs { all: sum(Family::size), differ: sum(Family::found) };
         let tables = self.cells.len().checked_div(self.subjects.len()).unwrap_or(0);
         for one in (0..tables).flat_map(|table| self.ranks(&judge, table)).collect::<Vec<_>>() {
             if let Outcome::Measured(figures) = &mut self.cells[one.cell].outcome {
@@ -48,9 +52,11 @@ impl Summary<'_> {
 
     fn judge(&self) -> Judge {
         let rounds = self.cells.iter().map(|cell| self.rounds(cell)).collect::<Vec<_>>();
-        let (mut comparisons, mut places) = (Vec::new(), HashMap::new());
-        for first in (0..self.cells.len()).step_by(self.subjects.len().max(1)) {
-            let contenders = self.contenders(first);
+        let rows = self.subjects.len().max(1);
+        let (mut tables, mut places) = (Vec::new(), HashMap::new());
+        let mut by_load = BTreeMap::<_, Vec<Scatter>>::new();
+        for first in (0..self.cells.len()).step_by(rows) {
+            let (contenders, mut comparisons) = (self.contenders(first), Vec::new());
             for (at, &one) in contenders.iter().enumerate() {
                 for &other in &contenders[at + 1..] {
                     if let Some(scatter) = Scatter::of(ratios(&rounds[one], &rounds[other])) {
@@ -59,8 +65,12 @@ impl Summary<'_> {
                     }
                 }
             }
+            let load = self.cells[first].load;
+            by_load.entry(load).or_default().extend(&comparisons);
+            tables.push((load, comparisons));
         }
-        Judge { rounds, family: Family::of(&comparisons), places, seed: self.record.seed }
+        let families = tables.iter().map(|(load, table)| Family::of(Prior::of(&by_load[load]), table)).collect();
+        Judge { rounds, families, rows, places, seed: self.record.seed }
     }
 
     /// The rows of the table with this first cell that are ranked.
@@ -141,6 +151,11 @@ impl Judge {
         Scatter::of(ratios(&self.rounds[cell], &self.rounds[to]))
     }
 
+    /// Of the table that this cell is in.
+    fn family(&self, cell: usize) -> &Family {
+        &self.families[cell / self.rows]
+    }
+
     fn place(&self, cell: usize, to: usize) -> Option<usize> {
         self.places.get(&(cell.min(to), cell.max(to))).copied()
     }
@@ -148,8 +163,8 @@ impl Judge {
     /// Whether more than chance makes them differ.
     fn differ(&self, cell: usize, to: usize) -> bool {
         match self.place(cell, to) {
-            Some(place) => self.family.tells(place),
-            None => self.scatter(cell, to).is_some_and(|scatter| self.family.would_tell(scatter)),
+            Some(place) => self.family(cell).tells(place),
+            None => self.scatter(cell, to).is_some_and(|scatter| self.family(cell).would_tell(scatter)),
         }
     }
 
@@ -157,7 +172,7 @@ impl Judge {
     fn smallest_effect(&self, cell: usize, to: usize, margin: f64) -> Option<f64> {
         let ratio = self.ratio(cell, to)?;
         let low = ratio.interval?.low;
-        let sure = self.family.short_by(self.place(cell, to), self.scatter(cell, to)?);
+        let sure = self.family(cell).short_by(self.place(cell, to), self.scatter(cell, to)?);
         let effect = ratio.value * sure.max((1.0 + margin) / low) - 1.0;
         effect.is_finite().then_some(effect)
     }
