@@ -104,26 +104,28 @@ pub fn run_where<P: Poller>(name: &str, open: impl Fn() -> io::Result<P>, wanted
     Report { name: name.to_owned(), results: results.collect() }
 }
 
-/// Runs every case on a registry's entry, dispatched statically.
+/// Runs every case on a registry's entry. Its poller stands behind a pointer, which hands each call on: so the suite is
+/// compiled once, and not for each mechanism.
 ///
 /// # Errors
 /// `Unsupported` if the entry is not available on this system.
 pub fn run_entry(entry: &Entry) -> io::Result<Report> {
-    struct Run<'a>(&'a str);
+    struct Boxing;
 
-    impl Visitor for Run<'_> {
-        type Output = Report;
+    impl Visitor for Boxing {
+        type Output = Box<dyn Fn() -> io::Result<Box<dyn Poller>>>;
 
-        fn visit<P, F>(self, open: F) -> Report
+        fn visit<P, F>(self, open: F) -> Self::Output
         where
             P: Poller + 'static,
             F: Fn() -> io::Result<P> + Clone + Send + Sync + 'static,
         {
-            run(self.0, open)
+            Box::new(move || Ok(Box::new(open()?)))
         }
     }
 
-    entry.visit(Run(entry.name()))
+    let open = entry.visit(Boxing)?;
+    Ok(run(entry.name(), open))
 }
 
 /// `registry` and, on Linux, `kqueue (model)`: kqueue.rs, which is for macOS and the BSDs, over a model of their
