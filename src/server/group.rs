@@ -64,6 +64,11 @@ impl Group {
     /// listeners, and that was asked for, or if threads cannot be bound to CPUs; `InvalidInput` for a CPU that is not
     /// there.
     pub fn bind(config: Config, mut member: impl FnMut(Config) -> io::Result<Box<dyn Server>>) -> io::Result<Group> {
+        Group::of(config, &mut member)
+    }
+
+    /// Not for each kind of member anew.
+    fn of(config: Config, member: &mut dyn FnMut(Config) -> io::Result<Box<dyn Server>>) -> io::Result<Group> {
         let (threads, sharing) = (config.threads.max(1), config.sharing);
         let cpus = config.pin.of(threads)?;
         let mut common = config.member();

@@ -14,8 +14,8 @@ use super::super::datagrams::DatagramSockets;
 use super::super::endurance::Endurance;
 use super::super::listener::Listener;
 use super::super::{Abilities, Config, Excess, Net, Stats};
-use super::Aside;
-use super::roster::{Guest, Roster};
+use super::roster::Roster;
+use super::{Aside, Receive};
 
 const BELL: Token = Token(u64::MAX);
 /// The token of the first socket of datagrams; those of the listeners begin at 0.
@@ -64,7 +64,7 @@ impl<N: Net> Hall<N> {
     }
 
     /// Hands every connection to `receive`, until the server closes.
-    pub(super) fn run(&mut self, receive: &mut impl FnMut(Guest) -> io::Result<()>) -> io::Result<()> {
+    pub(super) fn run(&mut self, receive: &mut Receive<'_>) -> io::Result<()> {
         let mut events = Events::with_capacity(self.config.events);
         let mut endurance = Endurance::default();
         let mut drains = false;
@@ -116,7 +116,7 @@ impl<N: Net> Hall<N> {
     }
 
     /// Takes on who is in the listen queue, as far as there is room, and closes the listeners.
-    fn stop_listening(&mut self, receive: &mut impl FnMut(Guest) -> io::Result<()>) {
+    fn stop_listening(&mut self, receive: &mut Receive<'_>) {
         for at in 0..self.listeners.len() {
             self.accept(Acceptor::last_turn(&self.config), at, receive);
             let _ = self.poller.remove(self.listeners[at].as_source()); // it is about to be closed
@@ -152,7 +152,7 @@ impl<N: Net> Hall<N> {
     }
 
     /// Takes on what is queued, as far as the turn and room go.
-    fn accept(&mut self, mut turn: Turn, listener: usize, receive: &mut impl FnMut(Guest) -> io::Result<()>) {
+    fn accept(&mut self, mut turn: Turn, listener: usize, receive: &mut Receive<'_>) {
         let excess = self.config.limits.excess;
         let waits = excess == Excess::Pause;
         while !self.acceptor.is_paused() && self.roster.has_room() {
@@ -191,7 +191,7 @@ impl<N: Net> Hall<N> {
     }
 
     /// Puts one in service that was admitted.
-    fn seat(&mut self, arrival: Arrival, receive: &mut impl FnMut(Guest) -> io::Result<()>) {
+    fn seat(&mut self, arrival: Arrival, receive: &mut Receive<'_>) {
         let Arrival { source, peer, unset } = arrival;
         unset.make_good(&self.config, &source, &mut self.stats);
         self.acceptor.has_room();

@@ -8,9 +8,9 @@ use std::io;
 use std::sync::Arc;
 
 use super::super::{Abilities, Address, Config, Control, Kernel, Net, Server, Stats};
-use super::roster::Leaving;
+use super::roster::{Guest, Leaving, Roster};
 use super::service::Service;
-use super::{Aside, Setup, serve};
+use super::{Aside, Receive, Setup, serve};
 use crate::protocol::Protocol;
 
 /// One connection in service, all others in the listen queue until it is closed.
@@ -78,15 +78,16 @@ impl<Q: Protocol, N: Net> Server for IterativeServer<Q, N> {
         let _span = tracing::debug_span!("serve", ?addresses, by = "iterative").entered();
         let (buffer, limits, ours) = (config.read_buffer, config.limits.clone(), net.clone());
         let aside = Aside::of(&config, &protocol);
-        serve(Abilities::ITERATIVE, 1, (config, ours, aside, listeners, inbox), |roster| {
+        let begin = |roster: &Arc<Roster>| -> Box<Receive<'_>> {
             let roster = Arc::clone(roster);
             // One buffer for all of them: the textbook has no more.
             let mut service = Service::new(net, protocol, &roster, buffer, &limits);
-            move |guest| {
+            Box::new(move |guest: Guest| {
                 let _leaving = Leaving(Arc::clone(&roster), guest.id);
                 service.serve(guest);
                 Ok(())
-            }
-        })
+            })
+        };
+        serve(Abilities::ITERATIVE, 1, (config, ours, aside, listeners, inbox), Box::new(begin))
     }
 }

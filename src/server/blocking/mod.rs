@@ -91,19 +91,21 @@ impl Aside {
     }
 }
 
+/// Puts a guest in service. An indirect call for each connection: whoever accepts is compiled once, and not for each
+/// protocol.
+type Receive<'a> = dyn FnMut(Guest) -> io::Result<()> + 'a;
+type Begin<'a> = Box<dyn FnOnce(&Arc<Roster>) -> Box<Receive<'a>> + 'a>;
+
 /// Runs a server that `can` so much, with at most `most` connections in service, until it is stopped. What `begin`
 /// makes receives each guest in turn; whom it returns an error for is refused.
 ///
 /// When this returns, nobody is in service any more.
-fn serve<N: Net, R>(
+fn serve<N: Net>(
     can: Abilities,
     most: usize,
     (config, net, aside, listeners, inbox): (Config, N, Aside, Vec<Arc<Listener>>, Inbox),
-    begin: impl FnOnce(&Arc<Roster>) -> R,
-) -> io::Result<Stats>
-where
-    R: FnMut(Guest) -> io::Result<()>,
-{
+    begin: Begin<'_>,
+) -> io::Result<Stats> {
     let (bell, rung) = waker()?;
     let roster = Arc::new(Roster::new(bell, Room::of(&config), most, (config.limits.excess, aside.refusal)));
     let drain = config.limits.drain;
@@ -111,7 +113,7 @@ where
     let mut hall = Hall::open(can, config, (net, aside), listeners, rung, Arc::clone(&roster))?;
     // A server that answers has all it needs.
     let desk = Desk::open(inbox, &roster, postman, drain)?;
-    let ran = hall.run(&mut begin(&roster));
+    let ran = hall.run(&mut *begin(&roster));
     roster.close();
     roster.wait_until_empty();
     desk.close().and(ran)?;

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::thread;
 
 use super::super::{Abilities, Address, Config, Control, Kernel, Net, Server, Stats};
-use super::roster::Leaving;
+use super::roster::{Guest, Leaving, Roster};
 use super::service::Service;
-use super::{Aside, Setup, serve};
+use super::{Aside, Receive, Setup, serve};
 use crate::protocol::Protocol;
 
 /// No thread is given less, or it could not run at all.
@@ -82,9 +82,9 @@ impl<Q: Protocol, N: Net + Sync> Server for ThreadServer<Q, N> {
         let (buffer, limits) = (config.read_buffer.min(MOST_BUFFER), config.limits.clone());
         let (stack, most) = (config.stack_size.max(LEAST_STACK), config.thread_limit.unwrap_or(usize::MAX).max(1));
         let (ours, aside) = (net.clone(), Aside::of(&config, &protocol));
-        serve(Abilities::THREADS, most, (config, ours, aside, listeners, inbox), |roster| {
+        let begin = |roster: &Arc<Roster>| -> Box<Receive<'_>> {
             let roster = Arc::clone(roster);
-            move |guest| {
+            Box::new(move |guest: Guest| {
                 let service = Service::new(net.clone(), protocol.clone(), &roster, buffer, &limits);
                 let thread = thread::Builder::new().name("connection".into()).stack_size(stack);
                 let roster = Arc::clone(&roster);
@@ -94,7 +94,8 @@ impl<Q: Protocol, N: Net + Sync> Server for ThreadServer<Q, N> {
                     service.serve(guest);
                 };
                 thread.spawn(converse).map(drop)
-            }
-        })
+            })
+        };
+        serve(Abilities::THREADS, most, (config, ours, aside, listeners, inbox), Box::new(begin))
     }
 }
