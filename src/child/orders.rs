@@ -20,7 +20,7 @@ pub(super) fn orders<T: DeserializeOwned + Send + 'static>(
     thread::spawn(move || {
         for line in io::stdin().lock().lines() {
             let Ok(line) = line else { break };
-            match serde_json::from_str(&line) {
+            match serde_json::from_slice(line.as_bytes()) {
                 Ok(order) if at_once(&order) => {}
                 Ok(order) => {
                     if sender.send(order).is_err() {

@@ -69,7 +69,7 @@ impl<Order: Serialize, Answer: DeserializeOwned> Child<Order, Answer> {
     /// Waits for the answer to the earliest order that has had none, at most so long: `None` if it has not come.
     pub(super) fn hear(&mut self, wait: Duration) -> Result<Option<Answer>, Failure> {
         match self.answers.recv_timeout(wait) {
-            Ok(line) => serde_json::from_str(&line)
+            Ok(line) => serde_json::from_slice(line.as_bytes())
                 .map(Some)
                 .map_err(|_| Failure(format!("the {} said {line:?}: call pollmark::child::enter first", self.name))),
             Err(RecvTimeoutError::Timeout) => Ok(None),

@@ -23,7 +23,7 @@ pub(super) fn run(registry: &Registry) {
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     usage::raise_descriptor_limit();
     for line in io::stdin().lock().lines().map_while(Result::ok) {
-        match serde_json::from_str(&line) {
+        match serde_json::from_slice(line.as_bytes()) {
             Ok(PollerOrder::Drill(drill)) => answer(&obey(registry, &drill)),
             Err(error) => {
                 eprintln!("cannot understand the order {line:?}: {error}");

@@ -35,15 +35,16 @@ const FIRST: [&str; 11] = [
 /// More cells than any comparison can have had, and few enough to be worked out.
 const MOST_CELLS: usize = 100_000;
 
-/// Reads any JSON.
+/// Reads any JSON: its text, and what that says. Whoever knows from this what it is, reads it by the text: what is wrong
+/// then is told with its line.
 ///
 /// # Errors
 /// `InvalidData` if it is none; else what reading gave.
-pub(super) fn value(from: impl BufRead) -> io::Result<Value> {
-    serde_json::from_reader(from).map_err(|error| match error.io_error_kind() {
-        Some(kind) => io::Error::new(kind, error),
-        None => invalid(format!("not JSON: {error}")),
-    })
+pub(super) fn text(mut from: impl BufRead) -> io::Result<(Vec<u8>, Value)> {
+    let mut text = Vec::new();
+    from.read_to_end(&mut text)?;
+    let value = serde_json::from_slice(&text).map_err(|error| invalid(format!("not JSON: {error}")))?;
+    Ok((text, value))
 }
 
 /// What was read is not what it should be.
@@ -57,7 +58,7 @@ pub(super) fn invalid(why: String) -> io::Error {
 /// `InvalidData` if it is no record, or of a schema that this version does not know, or asks for more loads and rows
 /// than could ever have been measured; else what reading gave.
 pub fn read(from: impl BufRead) -> io::Result<Record> {
-    let value = value(from)?;
+    let (text, value) = text(from)?;
     match value["schema"].as_u64() {
         Some(schema) if schema <= u64::from(SCHEMA) => {}
         Some(schema) => {
@@ -66,7 +67,7 @@ pub fn read(from: impl BufRead) -> io::Result<Record> {
         None => return Err(invalid("not a record of pollmark: it has no schema".to_owned())),
     }
     bounded(
-        serde_json::from_value(value).map_err(|error| invalid(format!("not a record of schema {SCHEMA}: {error}")))?,
+        serde_json::from_slice(&text).map_err(|error| invalid(format!("not a record of schema {SCHEMA}: {error}")))?,
     )
 }
 

@@ -60,8 +60,9 @@ impl Manifest {
 
     /// The host, of its facts here and there.
     pub(super) fn host(&self, env: Map<String, Value>) -> serde_json::Result<Host> {
-        let facts = self.program.clone().into_iter().chain(env).collect();
-        serde_json::from_value(Value::Object(facts))
+        let facts: Map<_, _> = self.program.clone().into_iter().chain(env).collect();
+        // By way of its text, as everything else is read: a second way would be compiled for this alone.
+        serde_json::from_slice(&serde_json::to_vec(&facts)?)
     }
 }
 

@@ -40,8 +40,8 @@ impl Kept {
     /// Reads what is there.
     pub(in crate::measure) fn read(directory: &Path) -> io::Result<Kept> {
         let path = directory.join(MANIFEST);
-        let manifest: Value = whole(&path)?;
-        match manifest["schema"].as_u64() {
+        let schema: Value = whole(&path)?;
+        match schema["schema"].as_u64() {
             Some(schema) if schema <= u64::from(SCHEMA) => {}
             Some(schema) => {
                 let why = format!("written by a newer pollmark: schema {schema}, known up to {SCHEMA}");
@@ -49,7 +49,7 @@ impl Kept {
             }
             None => return Err(invalid(&path, "not of a record of pollmark: it has no schema")),
         }
-        let manifest: Manifest = serde_json::from_value(manifest).map_err(|error| invalid(&path, error))?;
+        let manifest: Manifest = whole(&path)?;
         let path = directory.join(ENV);
         let env: Map<String, Value> = whole(&path)?;
         let host: Host = manifest.host(env).map_err(|error| invalid(&path, error))?;

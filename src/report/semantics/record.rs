@@ -252,10 +252,10 @@ impl Record {
     /// # Errors
     /// `InvalidData` if it is none, or of a schema that this version does not know; else what reading gave.
     pub fn read(from: impl BufRead) -> io::Result<Record> {
-        let value = json::value(from)?;
+        let (text, value) = json::text(from)?;
         match value["schema"].as_str() {
             Some(SCHEMA) => {
-                serde_json::from_value(value).map_err(|error| json::invalid(format!("not of {SCHEMA}: {error}")))
+                serde_json::from_slice(&text).map_err(|error| json::invalid(format!("not of {SCHEMA}: {error}")))
             }
             Some(other) if other.starts_with("pollmark-semantics/") => {
                 Err(json::invalid(format!("written by another version of pollmark: {other}, known is {SCHEMA}")))
