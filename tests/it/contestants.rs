@@ -5,6 +5,8 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 
+use pollmark::report::{Outcome, Summary};
+
 use crate::cli::{fails, pollmark, run};
 use crate::compare::Scratch;
 
@@ -21,30 +23,104 @@ fn file(scratch: &Scratch, name: &str, version: &[&str], run: &[&str], more: &st
 
 const US: &str = env!("CARGO_BIN_EXE_pollmark");
 
-/// This program of tests, as a server that echoes a wrong byte: nothing needs to be installed for it.
-fn liar(scratch: &Scratch) -> PathBuf {
+/// This program of tests, as a server that does not do what a server has to: nothing needs to be installed for it.
+fn dishonest(scratch: &Scratch, name: &str, test: &str) -> PathBuf {
     let me = std::env::current_exe().expect("it runs");
     let me = me.to_str().expect("a plain path");
-    let one_test = [me, "contestants::what_echoes_a_wrong_byte", "--exact", "--ignored", "--skip", "{addr}"];
-    file(scratch, "liar", &[US, "--version"], &one_test, "")
+    let one_test = [me, &format!("contestants::{test}"), "--exact", "--ignored", "--skip", "{addr}"];
+    file(scratch, name, &[US, "--version"], &one_test, "")
 }
 
-/// No test, but the server of one; it is given its address as what it is to skip. Without, it does nothing.
-#[test]
-#[ignore = "it serves another test"]
-fn what_echoes_a_wrong_byte() {
+/// Serves another test at the address that it is given as what it is to skip; without, it does nothing. `spoil` may change
+/// the answer, of which it is told how many there were on this connection, and whether it is sent at all; on `false` the
+/// connection is at its end.
+fn serve_badly(spoil: fn(u64, &mut Vec<u8>) -> bool) {
     let Some(address) = std::env::args().skip_while(|one| one != "--skip").nth(1) else { return };
     let Ok(listener) = TcpListener::bind(&address) else { return };
     for mut stream in listener.incoming().flatten() {
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
-            while let Ok(length @ 1..) = stream.read(&mut buffer) {
-                buffer[length - 1] ^= 1;
-                if stream.write_all(&buffer[..length]).is_err() {
+            for exchange in 0.. {
+                let Ok(length @ 1..) = stream.read(&mut buffer) else { break };
+                let mut answer = buffer[..length].to_vec();
+                if !spoil(exchange, &mut answer) || stream.write_all(&answer).is_err() {
                     break;
                 }
             }
         });
+    }
+}
+
+/// So many exchanges are served well: each connection has one before it is measured, and one then.
+const HONEST: u64 = 1;
+
+/// No test, but the server of one.
+#[test]
+#[ignore = "it serves another test"]
+fn what_echoes_one_wrong_byte() {
+    serve_badly(|exchange, answer| {
+        let last = answer.len() - 1;
+        answer[last] ^= u8::from(exchange == HONEST);
+        true
+    });
+}
+
+/// As above.
+#[test]
+#[ignore = "it serves another test"]
+fn what_drops_a_connection() {
+    serve_badly(|exchange, _| exchange < HONEST);
+}
+
+/// As above: as of a poller that does not tell of what is ready.
+#[test]
+#[ignore = "it serves another test"]
+fn what_leaves_a_connection_unanswered() {
+    serve_badly(|exchange, answer| {
+        if exchange >= HONEST {
+            answer.clear();
+        }
+        true
+    });
+}
+
+#[test]
+fn who_echoes_one_wrong_byte_or_drops_a_connection_or_does_not_see_what_is_ready_is_void_and_not_ranked() {
+    let scratch = Scratch::new("dishonest");
+    let out = Scratch(scratch.0.join("out"));
+    let mut command = pollmark(&["compare", "--quick", "--backends", "poll", "--idle", "0", "--active", "2"]);
+    command.args(["--rounds", "1", "--seed", "1", "--out", out.text()]);
+    let all = [
+        ("liar", "what_echoes_one_wrong_byte", &["wrong byte", "instead of"][..]),
+        ("dropper", "what_drops_a_connection", &["closed", "lost"]),
+        ("sleeper", "what_leaves_a_connection_unanswered", &["no echo"]),
+    ];
+    for (name, test, _) in all {
+        command.arg("--contestant").arg(dishonest(&scratch, name, test));
+    }
+    let output = command.output().expect("the command starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "what is void is a failure of the run: {said}");
+    let record = out.record();
+    let summary = Summary::of(&record);
+    for (name, _, words) in all {
+        let row = summary.subjects.iter().position(|one| one.name == format!("{name} (own)")).expect("a row");
+        let cells = summary.cells.iter().filter(|cell| cell.subject == row).collect::<Vec<_>>();
+        assert!(!cells.is_empty(), "{name}");
+        for cell in cells {
+            match &cell.outcome {
+                Outcome::Void(why) => assert!(words.iter().any(|word| why.contains(word)), "{name}: {why}"),
+                other => panic!("{name} is not void: {other:?}"),
+            }
+        }
+    }
+    for cell in summary.cells.iter().filter(|cell| summary.subjects[cell.subject].name == "poll") {
+        // What else runs on this host may make the kernel drop something meanwhile.
+        let innocent = |why: &String| all.iter().all(|(.., words)| words.iter().all(|word| !why.contains(word)));
+        assert!(
+            matches!(&cell.outcome, Outcome::Measured(_))
+                || matches!(&cell.outcome, Outcome::Void(why) if innocent(why))
+        );
     }
 }
 
@@ -53,7 +129,7 @@ fn a_contestant_stands_beside_ours_a_wrong_byte_is_void_and_one_that_is_not_here
     let scratch = Scratch::new("contestants");
     let ours =
         file(&scratch, "ours", &[US, "--version"], &[US, "serve", "--backend", "poll", "--listen", "{addr}"], "");
-    let liar = liar(&scratch);
+    let liar = dishonest(&scratch, "liar", "what_echoes_one_wrong_byte");
     let gone = file(&scratch, "gone", &["./no-such"], &["./no-such", "{addr}"], "needs = 'libgone-dev'\n");
     let out = Scratch(scratch.0.join("out"));
     let mut command = pollmark(&["compare", "--quick", "--backends", "poll", "--idle", "0,3", "--active", "2"]);
