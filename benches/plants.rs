@@ -3,6 +3,7 @@
 //!     cargo bench --bench plants                                       a look: one seed of the workload quick
 //!     cargo bench --bench plants -- --seeds 10 --workload default      what there is to show, in 15 minutes
 //!     cargo bench --bench plants -- --seeds 10 --out DIRECTORY         with every record, and plants.json over all
+//!     cargo bench --bench plants -- --seeds 10 --judge DIRECTORY       of such a directory anew, without measuring
 //!
 //! Two pollers are registered beside the built-in ones, as anybody's would be, and the comparison is the one that the command
 //! makes: `epoll` (elsewhere `kqueue`, or `poll`) that burns a hundredth, and one that burns a tenth, of the CPU time the
@@ -27,7 +28,7 @@ use pollmark::backends::{
 use pollmark::child;
 use pollmark::measure::record::{CONTROL, Load, Trial};
 use pollmark::measure::stats::{Estimate, SMALLEST_EFFECT};
-use pollmark::measure::{Comparison, Host, Progress, Record, Workload};
+use pollmark::measure::{Comparison, Progress, Record, Workload};
 use pollmark::report::{self, Outcome, Standing, Summary};
 use pollmark::usage;
 use serde_json::{Value, json};
@@ -118,12 +119,14 @@ struct Asked {
     seeds: u64,
     workload: String,
     out: Option<PathBuf>,
+    /// Where the records are, if they are there already.
+    judge: Option<PathBuf>,
     /// Only whether all of it works: for `cargo bench -- --test`.
     test: bool,
 }
 
 fn asked() -> Result<Asked, String> {
-    let mut asked = Asked { seeds: 1, workload: "quick".to_owned(), out: None, test: false };
+    let mut asked = Asked { seeds: 1, workload: "quick".to_owned(), out: None, judge: None, test: false };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
@@ -134,12 +137,15 @@ fn asked() -> Result<Asked, String> {
             }
             "--workload" => asked.workload = value()?,
             "--out" => asked.out = Some(value()?.into()),
+            "--judge" => asked.judge = Some(value()?.into()),
             "--test" => asked.test = true,
             // From cargo.
             "--bench" => {}
             // A filter of cargo bench is for all benches, and this one has no parts.
             filter if !filter.starts_with('-') && !"plants".contains(filter) => std::process::exit(0),
-            other if other.starts_with('-') => return Err(format!("{other}: known are --seeds, --workload and --out")),
+            other if other.starts_with('-') => {
+                return Err(format!("{other}: known are --seeds, --workload, --out and --judge"));
+            }
             _ => {}
         }
     }
@@ -155,6 +161,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let workload = Workload::find_or_read(&asked.workload)?;
     let mut seeds = Vec::new();
     for seed in 1..=asked.seeds {
+        if let Some(directory) = &asked.judge {
+            let record = report::read(&directory.join(format!("seed-{seed}")))?;
+            let found = judge(&record, base);
+            print(seed, &found);
+            seeds.push(found);
+            write(Some(directory), base, &asked, &record, &seeds)?;
+            continue;
+        }
         let mut comparison = Comparison::new(&registry).workload(&workload)?.seed(seed);
         if asked.test {
             let subjects = [base.to_owned(), label(base, SHARES[0]), label(base, SHARES[1])];
@@ -168,7 +182,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             report::write(&record, &out.join(format!("seed-{seed}")))?;
         }
         seeds.push(found);
-        write(asked.out.as_deref(), base, &asked, &record.host, &seeds)?;
+        write(asked.out.as_deref(), base, &asked, &record, &seeds)?;
     }
     total(&seeds, base);
     Ok(())
@@ -231,16 +245,20 @@ fn standings(summary: &Summary<'_>, name: &str) -> Vec<Standing> {
 /// The CPU time for each request of one row to that of another, of all cells that both have: in each round, then over the rounds.
 fn together(summary: &Summary<'_>, name: &str, to: &str) -> Option<Estimate> {
     let cost = |trial: &Trial| Some(trial.server_cpu_ns? as f64 / trial.requests as f64);
-    let mut rounds = BTreeMap::<u32, Vec<f64>>::new();
-    for (place, mine) in costs(summary, name, false, cost) {
-        if let Some(theirs) = costs(summary, to, false, cost).get(&place) {
-            rounds.entry(place.2).or_default().push((mine / theirs).ln());
+    let theirs = costs(summary, to, false, cost);
+    let mut cells = BTreeMap::<(u32, Load), Vec<(u32, f64)>>::new();
+    for ((idle, load, round), mine) in costs(summary, name, false, cost) {
+        if let Some(theirs) = theirs.get(&(idle, load, round)) {
+            cells.entry((idle, load)).or_default().push((round, (mine / theirs).ln()));
         }
     }
-    let cells = rounds.values().map(Vec::len).max()?;
-    // A round that was cut short is not as the others.
-    let whole = rounds.values().filter(|logs| logs.len() == cells);
-    let means = whole.map(|logs| (logs.iter().sum::<f64>() / logs.len() as f64).exp()).collect::<Vec<_>>();
+    // What was given up after a round to stay within the time is in none, so that all rounds are of the same cells.
+    let most = cells.values().map(Vec::len).max()?;
+    cells.retain(|_, rounds| rounds.len() == most);
+    let mut rounds = BTreeMap::<u32, Vec<f64>>::new();
+    cells.values().flatten().for_each(|(round, log)| rounds.entry(*round).or_default().push(*log));
+    let mean = |logs: &Vec<f64>| (logs.iter().sum::<f64>() / logs.len() as f64).exp();
+    let means = rounds.values().map(mean).collect::<Vec<_>>();
     Estimate::of(&means, summary.record.seed)
 }
 
@@ -316,9 +334,10 @@ fn total(seeds: &[Value], base: &str) {
 }
 
 /// After each seed anew, so that what ends all of it leaves what there is.
-fn write(out: Option<&Path>, base: &str, asked: &Asked, host: &Host, seeds: &[Value]) -> io::Result<()> {
+fn write(out: Option<&Path>, base: &str, asked: &Asked, record: &Record, seeds: &[Value]) -> io::Result<()> {
     let Some(out) = out else { return Ok(()) };
     fs::create_dir_all(out)?;
-    let all = json!({"planted_in": base, "shares": SHARES, "workload": asked.workload, "host": host, "seeds": seeds});
+    let workload = record.workload.as_ref().map_or(&asked.workload, |about| &about.name);
+    let all = json!({"planted_in": base, "shares": SHARES, "workload": workload, "host": record.host, "seeds": seeds});
     fs::write(out.join("plants.json"), serde_json::to_string_pretty(&all)? + "\n")
 }
