@@ -1,35 +1,28 @@
-//! What holds for the whole: servers on every mechanism, and the rules of the house.
+//! What holds for the whole and takes more than one file: the command, /proc, panics, and the rules of the house.
+//!
+//! The servers on every mechanism are in `tests/plain`.
 
-#[macro_use]
+#[allow(dead_code, unused_imports, unused_macros)] // here, what runs a server; its cases run in `plain` and `faults`
 #[path = "../suite/mod.rs"]
 mod suite;
 
-mod accept;
-mod blocking;
 #[cfg(feature = "cli")]
 mod cli;
-mod client;
 #[cfg(feature = "cli")]
 mod compare;
-#[cfg(completion)]
-mod completion;
 #[cfg(feature = "cli")]
 mod contestants;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 mod crowd;
-mod datagrams;
-#[path = "../suite/everywhere.rs"]
-mod everywhere;
-mod group;
 #[cfg(target_os = "linux")]
 mod herd;
 mod house;
 #[cfg(feature = "cli")]
 mod load;
+mod panics;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 mod processes;
 mod promised;
-mod protocols;
 mod readme;
 #[cfg(feature = "cli")]
 mod report;
@@ -37,11 +30,7 @@ mod report;
 mod resume;
 #[cfg(feature = "cli")]
 mod semantics;
-mod server;
-mod simulation;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 mod sockets;
-#[cfg(unix)]
-mod unix;
 #[cfg(feature = "cli")]
 mod workloads;

@@ -308,35 +308,6 @@ fn a_thread_that_fails_stops_the_others_and_its_error_is_returned() {
     }
 }
 
-/// Panics when told to.
-#[derive(Clone)]
-struct Frail;
-
-impl Protocol for Frail {
-    type Session = ();
-
-    fn open(&mut self, _: &Peer, _: &mut Context<'_>) {}
-
-    fn received(&mut self, _: &mut (), input: &[u8], _: &mut Context<'_>) -> usize {
-        assert!(input != b"panic", "as the test asked");
-        input.len()
-    }
-}
-
-#[test]
-fn a_panic_of_one_thread_ends_the_others_and_goes_on() {
-    let group = Group::bind(several(config(), Sharing::Handout), |config| {
-        Ok(Box::new(ReadinessServer::bind(config, Frail, Trigger::Level, Poll::open)?))
-    });
-    let group = group.expect("a free port");
-    let address = group.addresses()[0].tcp().expect("TCP");
-    let running = std::thread::spawn(move || Box::new(group).run());
-    let mut client = std::net::TcpStream::connect(address).expect("it listens");
-    io::Write::write_all(&mut client, b"panic").expect("connected");
-    let panicked = running.join().expect_err("the panic of its thread");
-    assert!(panicked.downcast_ref::<&str>().is_some_and(|why| why.contains("as the test asked")));
-}
-
 #[test]
 fn a_shared_listener_is_one_socket_and_is_closed_with_the_last_thread() {
     for sharing in [Sharing::Shared, Sharing::Handout] {

@@ -162,20 +162,3 @@ fn redis_is_asked_with_the_same_client() {
     assert_eq!(ask(&[b"LRANGE", b"list", b"0", b"-1"]), b"*2\r\n$1\r\ny\r\n$1\r\nx\r\n");
     assert!(ask(&[b"NONE"]).starts_with(b"-ERR"));
 }
-
-#[test]
-fn a_client_is_none_the_worse_for_a_caller_who_panics() {
-    on_every_poller(|open| {
-        let server = mirror();
-        let mut client = client(open(), server.tcp(), settings(2, patient()));
-        let requests = vec![frame(b"hello"); 8];
-        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            client.request_all(&requests, |_, _| panic!("as the test wants"))
-        }));
-        assert!(panicked.is_err());
-        assert_eq!(client.request(&frame(b"go on")).map(Frames::body).expect("answered"), b"go on");
-        let mut answered = 0;
-        client.request_all(&requests, |_, answer| answered += u32::from(answer.is_ok())).expect("waits");
-        assert_eq!((answered, client.stats().in_use), (8, 0));
-    });
-}
