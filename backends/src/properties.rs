@@ -1,6 +1,6 @@
 //! What must hold of every translation into an [`Event`], whatever the kernel says: each property written once, for
 //! cargo-fuzz and, through proptest, for `cargo test`. Compiled for these two only. Those of kqueue(2), whose records
-//! are merged, are beside it.
+//! are merged, and of io_uring(7), whose completions may be nobody's, are beside them.
 
 use crate::event::{Event, Raw, Readiness, Token};
 use crate::events::Events;
@@ -68,7 +68,7 @@ fn facts() -> Vec<(u32, Readiness)> {
     named.map(|(bit, fact)| (u32::from(bit as u16), fact)).to_vec()
 }
 
-fn polled(token: Token, bits: u32) -> Event {
+pub(crate) fn polled(token: Token, bits: u32) -> Event {
     let mut events = Events::with_capacity(1);
     assert_eq!(events.polled_records().fill(2, || Some((token, bits))), 1, "no more than there is room");
     only(&events)

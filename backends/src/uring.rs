@@ -29,6 +29,9 @@
 
 pub(crate) mod enter;
 mod epoll;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod properties;
 pub(crate) mod reasons;
 mod ring;
 #[cfg(all(test, feature = "conformance"))]
@@ -47,7 +50,7 @@ use crate::table::Table;
 
 use libc::pollfd as PollFd;
 use ring::{COMPLETIONS, Completion, Full, POLLS, Ring};
-use watch::{ALWAYS, Watch, asked, polled_for};
+use watch::{Question, Verdict, Watch, asked};
 
 pub use epoll::EpollRing;
 
@@ -127,9 +130,7 @@ impl Uring {
 
     /// (a) Has the next wait see to this source.
     fn note(&mut self, source: RawSource) {
-        let watch = &mut self.table[source];
-        if !watch.noted && (watch.asked != 0 || watch.poll != 0) {
-            watch.noted = true;
+        if self.table[source].note() {
             self.noted.push(source);
         }
     }
@@ -182,20 +183,16 @@ impl Uring {
         if self.table[source].poll != 0 {
             self.cancel(source)?;
         }
-        let Watch { asked, trigger, unheeded, exclusive, .. } = self.table[source];
-        let multishot = trigger == Trigger::Edge || unheeded; // (f)
+        let question = self.table[source].question();
         let mut serial = 0;
-        if asked != 0 {
+        if let Some(Question { bits, multishot }) = question {
             serial = self.serial.checked_add(1).unwrap_or(1);
-            while let Err(Full) =
-                self.ring.poll(source, polled_for(asked, exclusive), multishot, user_data(serial, source))
-            {
+            while let Err(Full) = self.ring.poll(source, bits, multishot, user_data(serial, source)) {
                 self.make_room()?;
             }
             self.serial = serial;
         }
-        let watch = &mut self.table[source];
-        (watch.poll, watch.multishot, watch.noted) = (serial, multishot, false);
+        self.table[source].asked_about(serial, question);
         Ok(())
     }
 
@@ -249,48 +246,24 @@ impl Uring {
         while look.room > self.doubted.len() {
             let Some(completion) = self.ring.completion() else { return };
             look.read += 1;
-            let Some((source, bits, certain)) = self.judge(completion, look) else { continue };
-            if certain {
-                self.report(source, bits, look);
-            } else {
-                self.doubt(source);
+            let (source, verdict) = self.judge(&completion, look);
+            match verdict {
+                Verdict::Nothing => {}
+                Verdict::AskAgain => self.note(source),
+                Verdict::Doubtful => self.doubt(source),
+                Verdict::Told(bits) => self.report(source, bits, look),
             }
         }
     }
 
-    /// Whose completion it is, what it says, and whether that is so.
-    fn judge(&mut self, completion: Completion, look: &Look<'_, '_>) -> Option<(RawSource, u32, bool)> {
+    /// Whose completion it is, and what it comes to.
+    fn judge(&mut self, completion: &Completion, look: &Look<'_, '_>) -> (RawSource, Verdict) {
         let (serial, source) = serial_and_source(completion.user_data);
-        let watch = self.table.get_mut(source).filter(|watch| watch.poll == serial)?; // (c)
-        if !completion.more {
-            watch.poll = 0;
-        }
-        let Ok(bits) = u32::try_from(completion.result) else {
-            if completion.result == -libc::ECANCELED {
-                self.note(source); // Not by us. What was polled has gone from under the poll.
-                return None;
-            }
-            watch.asked = 0; // It would fail again.
-            let error = if completion.result == -libc::EBADF { libc::POLLNVAL } else { libc::POLLERR };
-            return Some((source, error as u32, true));
-        };
-        if watch.multishot {
-            let is_news = self.ring.read() > watch.told;
-            if !is_news && watch.poll == 0 {
-                self.note(source);
-            }
-            return is_news.then_some((source, bits, false));
-        }
-        let bits = bits & (u32::from(watch.asked) | ALWAYS);
-        if bits == 0 {
-            watch.unheeded = true; // (f)
-            self.note(source);
-            return None;
-        }
+        let Some(watch) = self.table.get_mut(source) else { return (source, Verdict::Nothing) };
         // (d) The numbers may have begun again in between. Then one poll too many is doubted, or believed.
-        let of_this_wait = serial.wrapping_sub(look.before) as i32 > 0;
-        let certain = (of_this_wait || !look.woken) && bits & libc::POLLPRI as u32 == 0;
-        Some((source, bits, certain))
+        let is_of_this_wait = serial.wrapping_sub(look.before) as i32 > 0;
+        let is_trusted = is_of_this_wait || !look.woken;
+        (source, watch.judge(serial, completion.result, completion.more, self.ring.read(), is_trusted))
     }
 
     /// (d) To be asked poll(2) about, each source once: an edge may have completed several times.
@@ -318,11 +291,10 @@ impl Uring {
         }
         for at in 0..self.doubted.len() {
             let PollFd { fd: source, revents, .. } = self.doubted[at];
-            if revents != 0 {
-                self.table[source].told = told;
-                self.report(source, u32::from(revents as u16), look);
-            } else if self.table[source].poll == 0 {
-                self.note(source); // It was woken for nothing, or for what is past.
+            match self.table[source].confirm(revents as u16, told) {
+                Verdict::Told(bits) => self.report(source, bits, look),
+                Verdict::AskAgain => self.note(source),
+                _ => {}
             }
         }
         Ok(())
@@ -334,11 +306,7 @@ impl Uring {
         let filled = look.answers.fill(1, || answer.take());
         look.events += filled;
         look.room -= filled;
-        if watch.trigger == Trigger::Oneshot || bits & libc::POLLNVAL as u32 != 0 {
-            watch.asked = 0;
-        }
-        // An edge goes on being polled; a level is asked about again; and what is polled for nothing no longer is.
-        if watch.trigger != Trigger::Edge || watch.poll == 0 || watch.asked == 0 {
+        if watch.reported(bits) {
             self.note(source);
         }
     }
@@ -364,13 +332,7 @@ impl Poller for Uring {
 
     fn modify(&mut self, source: Source<'_>, token: Token, interest: Interest, trigger: Trigger) -> io::Result<()> {
         let source = raw(source);
-        let asked = asked(interest, trigger);
-        let watch = self.table.known(source)?;
-        let is_common = !watch.multishot && !watch.exclusive && trigger != Trigger::Edge;
-        let polled_for_the_same = watch.poll != 0 && watch.asked == asked && is_common;
-        (watch.token, watch.asked, watch.trigger, watch.exclusive) = (token, asked, trigger, false);
-        if !polled_for_the_same {
-            watch.unheeded = false;
+        if self.table.known(source)?.modify(token, asked(interest, trigger), trigger) {
             self.note(source);
         }
         self.ledger.changes += 1;

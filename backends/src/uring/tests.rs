@@ -183,9 +183,9 @@ fn a_completion_of_an_earlier_poll_is_nobodys() {
     let mut answers = events.polled_records();
     let look = Look { answers: &mut answers, room: 1, before: 2, woken: false, events: 0, read: 0, in_vain: false };
     let says = |serial| Completion { user_data: user_data(serial, number), result: libc::POLLIN.into(), more: false };
-    assert_eq!(uring.judge(says(1), &look), None);
-    assert_eq!(uring.judge(says(2), &look), Some((number, libc::POLLIN as u32, true)));
-    assert_eq!(uring.judge(says(2), &look), None, "it is over");
+    assert_eq!(uring.judge(&says(1), &look), (number, Verdict::Nothing));
+    assert_eq!(uring.judge(&says(2), &look), (number, Verdict::Told(libc::POLLIN as u32)));
+    assert_eq!(uring.judge(&says(2), &look), (number, Verdict::Nothing), "it is over");
     uring.table[number].poll = 0;
 }
 
