@@ -44,6 +44,9 @@ mod end;
 mod fate;
 mod lent;
 mod outcome;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod properties;
 mod provided;
 mod queue;
 mod setup;
@@ -472,8 +475,8 @@ impl<F: Fate> Ring<F> {
             return self.grown.pop_front().map(|done| Next::Other(Other(done)));
         };
         self.looked_at += 1;
-        if tag(done.user_data()) == RECEIVE && done.result() > 0 && done.flags() & GOES_ON == GOES_ON {
-            self.buffers.received_into((done.flags() >> BUFFER_SHIFT) as u16, done.result() as u32);
+        if let Some(buffer) = outcome::received(done.user_data(), done.result(), done.flags()) {
+            self.buffers.received_into(buffer, done.result() as u32);
             return Some(Next::Received(Token(done.user_data())));
         }
         Some(Next::Other(Other(Done::of(done))))
@@ -513,10 +516,6 @@ impl<F: Fate> Ring<F> {
         unsafe { self.queue.push(entry.flags(Flags::SKIP_SUCCESS).user_data(NOBODYS)) };
     }
 }
-
-/// IORING_CQE_F_BUFFER and IORING_CQE_F_MORE, and where the number of the buffer is.
-const GOES_ON: u32 = 1 << 0 | 1 << 1;
-const BUFFER_SHIFT: u32 = 16;
 
 /// (c)
 const SILENTLY: i32 = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | libc::MSG_WAITALL;

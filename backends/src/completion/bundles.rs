@@ -91,9 +91,9 @@ struct Bundle {
 }
 
 /// Lies in a receive buffer, and stays there for the round.
-struct Part {
-    start: *const u8,
-    length: u32,
+pub(super) struct Part {
+    pub(super) start: *const u8,
+    pub(super) length: u32,
 }
 
 impl Bundles {
@@ -168,15 +168,8 @@ impl Bundles {
         let bundle = &mut self.groups[at];
         bundle.spoiled = true;
         let error = silent.took(result);
-        let (mut taken, mut rest) = (silent.taken as usize, Vec::new());
-        for part in &bundle.parts {
-            let from = taken.min(part.length as usize);
-            taken -= from;
-            // SAFETY: `from` is at most the length of the part.
-            let start = unsafe { part.start.add(from) };
-            // SAFETY: what is in a bundle stays as it is until the round ends, and so much is left of the part.
-            rest.extend_from_slice(unsafe { std::slice::from_raw_parts(start, part.length as usize - from) });
-        }
+        // SAFETY: what is in a bundle stays as it is until the round ends.
+        let rest = unsafe { rest(&bundle.parts, silent.taken as usize) };
         Short { token: bundle.token, rest, error }
     }
 
@@ -207,6 +200,23 @@ impl Bundles {
     pub(super) fn leak(&mut self) {
         self.groups.iter_mut().for_each(|bundle| bundle.provided.leak());
     }
+}
+
+/// What is left of `parts`, one after the other, when so many bytes of them are `taken`.
+///
+/// # Safety
+/// Each points to so many readable bytes.
+pub(super) unsafe fn rest(parts: &[Part], mut taken: usize) -> Vec<u8> {
+    let mut rest = Vec::new();
+    for part in parts {
+        let from = taken.min(part.length as usize);
+        taken -= from;
+        // SAFETY: `from` is at most the length of the part.
+        let start = unsafe { part.start.add(from) };
+        // SAFETY: the caller promises it of the whole part, and so much is left of it.
+        rest.extend_from_slice(unsafe { std::slice::from_raw_parts(start, part.length as usize - from) });
+    }
+    rest
 }
 
 /// A power of two. The kernel takes up to 256 at once, and what it takes in two goes says that it goes on.

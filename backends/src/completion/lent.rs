@@ -18,6 +18,14 @@ pub(super) struct Lent {
     pub(super) taken: Option<i32>,
 }
 
+impl Lent {
+    /// How many bytes were taken, or the error, by the `last` completion, and (k) by the first if there were two.
+    pub(super) fn outcome(&self, last: i32) -> Result<usize, i32> {
+        let result = self.taken.unwrap_or(last);
+        if result < 0 { Err(-result) } else { Ok(result as usize) }
+    }
+}
+
 impl Loans {
     /// Puts `lent` where nobody reaches it. The number of its place.
     pub(super) fn lend(&mut self, lent: Lent) -> u32 {

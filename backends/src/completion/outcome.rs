@@ -6,7 +6,7 @@ use io_uring::cqueue;
 
 use super::lent::Lent;
 use super::queue::{self, Done};
-use super::tags::{ACCEPT, RECEIVE, SENT, TAGS, WATCH, tag};
+use super::tags::{ACCEPT, RECEIVE, SENT, WATCH, tag, token};
 use super::{Fate, Ring};
 use crate::event::Token;
 use crate::source::OwnedSource;
@@ -72,56 +72,123 @@ impl<F: Fate> Ring<F> {
     /// What another completion is.
     #[cold]
     pub fn learn(&mut self, other: Other) -> Completion {
-        let Other(done) = other;
-        let more = cqueue::more(done.flags());
-        let token = Token(done.user_data() & !TAGS);
-        let result =
-            if done.result() < 0 { Err(io::Error::from_raw_os_error(-done.result())) } else { Ok(done.result()) };
-        match tag(done.user_data()) {
-            RECEIVE => {
-                self.under_way -= 1;
-                if let Some(buffer) = cqueue::buffer_select(done.flags()) {
-                    self.buffers.received_into(buffer, done.result().max(0) as u32);
-                }
-                match result {
-                    Ok(1..) => Completion::Received { token },
-                    result => Completion::Ended { token, result: result.map(drop) },
-                }
+        match Said::by(other.0) {
+            Said::Received { token, buffer, bytes } => {
+                self.receive_is_over(buffer, bytes);
+                Completion::Received { token }
             }
-            ACCEPT => {
+            Said::Ended { token, buffer, result } => {
+                self.receive_is_over(buffer, 0);
+                Completion::Ended { token, result: result.map_err(io::Error::from_raw_os_error) }
+            }
+            Said::Accepted { token, number, more } => {
                 self.under_way -= usize::from(!more);
-                Completion::Accepted { token, source: result.map(queue::accepted), more }
+                let source = number.map(queue::accepted).map_err(io::Error::from_raw_os_error);
+                Completion::Accepted { token, source, more }
             }
-            SENT => {
-                let at = done.user_data() as u32 & !(TAGS as u32);
-                if more {
-                    self.loans.note(at, done.result()); // (k)
-                    return Completion::Nothing;
-                }
+            Said::Taken { at, result } => {
+                self.loans.note(at, result); // (k)
+                Completion::Nothing
+            }
+            Said::Sent { at, result } => {
                 let Some(lent) = self.loans.take(at) else { return Completion::Nothing };
                 self.under_way -= 1;
-                self.give_back(lent, done.result())
+                self.give_back(lent, result)
             }
-            WATCH => {
+            Said::Readable { token } => {
                 self.under_way -= 1;
                 Completion::Readable { token }
             }
-            _ => Completion::Nothing,
+            Said::Nothing => Completion::Nothing,
+        }
+    }
+
+    fn receive_is_over(&mut self, buffer: Option<u16>, bytes: u32) {
+        self.under_way -= 1;
+        if let Some(buffer) = buffer {
+            self.buffers.received_into(buffer, bytes);
         }
     }
 
     /// Gives the memory of a send back, of which its only or its last completion says how much was taken, or why not.
     fn give_back(&mut self, lent: Lent, last: i32) -> Completion {
-        let Lent { token, bytes, from, taken } = lent;
-        let result = match taken.unwrap_or(last) {
-            taken @ 0.. => Ok(taken as usize),
-            error if error == -libc::EOPNOTSUPP && self.zero_copy_from != usize::MAX => {
+        let result = match lent.outcome(last) {
+            Ok(taken) => Ok(taken),
+            Err(libc::EOPNOTSUPP) if self.zero_copy_from != usize::MAX => {
                 // A socket of this kind cannot, as those of AF_UNIX. Better none does than each has to be tried.
                 self.zero_copy_from = usize::MAX;
                 Err(io::ErrorKind::WouldBlock.into())
             }
-            error => Err(io::Error::from_raw_os_error(-error)),
+            Err(error) => Err(io::Error::from_raw_os_error(error)),
         };
+        let Lent { token, bytes, from, .. } = lent;
         Completion::Sent { token, bytes, from, result }
     }
 }
+
+/// What a completion says, before anything is done about it. Errors are numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Said {
+    /// So many bytes came, more than none, and the receive is over.
+    Received {
+        token: Token,
+        buffer: Option<u16>,
+        bytes: u32,
+    },
+    /// None came. There may have been a buffer for them.
+    Ended {
+        token: Token,
+        buffer: Option<u16>,
+        result: Result<(), i32>,
+    },
+    Accepted {
+        token: Token,
+        number: Result<i32, i32>,
+        more: bool,
+    },
+    /// (k) The first that a send says which says two things.
+    Taken {
+        at: u32,
+        result: i32,
+    },
+    Sent {
+        at: u32,
+        result: i32,
+    },
+    Readable {
+        token: Token,
+    },
+    Nothing,
+}
+
+impl Said {
+    pub(super) fn by(done: Done) -> Said {
+        let (token, more) = (token(done.user_data()), cqueue::more(done.flags()));
+        let number = if done.result() < 0 { Err(-done.result()) } else { Ok(done.result()) };
+        match tag(done.user_data()) {
+            RECEIVE => {
+                let buffer = cqueue::buffer_select(done.flags());
+                match number {
+                    Ok(bytes @ 1..) => Said::Received { token, buffer, bytes: bytes as u32 },
+                    number => Said::Ended { token, buffer, result: number.map(drop) },
+                }
+            }
+            ACCEPT => Said::Accepted { token, number, more },
+            SENT if more => Said::Taken { at: token.0 as u32, result: done.result() },
+            SENT => Said::Sent { at: token.0 as u32, result: done.result() },
+            WATCH => Said::Readable { token },
+            _ => Said::Nothing,
+        }
+    }
+}
+
+/// The buffer that bytes have come into by a receive that goes on: what nearly every completion says.
+#[inline(always)]
+pub(super) fn received(user_data: u64, result: i32, flags: u32) -> Option<u16> {
+    let goes_on = tag(user_data) == RECEIVE && result > 0 && flags & GOES_ON == GOES_ON;
+    goes_on.then_some((flags >> BUFFER_SHIFT) as u16)
+}
+
+/// IORING_CQE_F_BUFFER and IORING_CQE_F_MORE, and where the number of the buffer is.
+const GOES_ON: u32 = 1 << 0 | 1 << 1;
+const BUFFER_SHIFT: u32 = 16;

@@ -45,6 +45,12 @@ impl Done {
         Done { user_data, result: -error, flags: 0 }
     }
 
+    /// Of what never was.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn made_up(user_data: u64, result: i32, flags: u32) -> Done {
+        Done { user_data, result, flags }
+    }
+
     pub(super) fn user_data(&self) -> u64 {
         self.user_data
     }

@@ -16,6 +16,10 @@ pub(super) fn tag(user_data: u64) -> u64 {
     user_data & TAGS
 }
 
+pub(super) fn token(user_data: u64) -> Token {
+    Token(user_data & !TAGS)
+}
+
 pub(super) fn tagged(tag: u64, token: Token) -> u64 {
     assert!(token.0 & TAGS == 0, "slots are numbered below 2^28");
     token.0 | tag
