@@ -4,6 +4,9 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Instant;
 
 use pollmark_backends::conformance::differential::{self, Disagreement, Op, Rule, Script, Tally};
@@ -15,9 +18,6 @@ use crate::broken::{self, Flaw};
 
 /// How many scripts run on each mechanism. More, and others every time, with `POLLMARK_DIFFERENTIAL=100000`.
 const SCRIPTS: u32 = 2_000;
-
-/// A variant gets a part of them: most of what it does its base has done.
-const OF_A_VARIANT: u32 = 4;
 
 /// How many of those in which sources are closed behind the poller's back.
 const CARELESS: u32 = 500;
@@ -34,32 +34,28 @@ pub(crate) fn scripts() -> impl Strategy<Value = Script> {
 
 #[test]
 fn random_scripts_agree_with_poll_on_every_mechanism() {
-    let mut met = BTreeSet::new();
+    let met = Mutex::new(BTreeSet::new());
     on_every_mechanism(|entry| {
         let began = Instant::now();
-        let cases = share(SCRIPTS, entry);
-        match search(&scripts(), cases, |script| differential::run(entry.name(), script, || entry.open())) {
+        match search(&scripts(), SCRIPTS, |script| differential::run(entry.name(), script, || entry.open())) {
             Ok(tally) => {
                 println!("{}, in {:.1} s: {tally}", entry.name(), began.elapsed().as_secs_f32());
                 let percent = 100 * tally.delivering / tally.waits;
                 assert!(percent >= 30, "only {percent} % of the waits had anything to report");
                 assert_eq!(tally.steps.len(), STEPS, "a step that is never made, or one that is not expected");
-                let hardly = tally.steps.values().any(|times| *times < u64::from(cases / 4));
+                let hardly = tally.steps.values().any(|times| *times < u64::from(SCRIPTS / 4));
                 assert!(!hardly, "a step that is hardly ever made");
-                met.extend(tally.allowed.into_keys());
+                met.lock().expect("nobody panics with it").extend(tally.allowed.into_keys());
             }
             Err(disagreement) => panic!("\n{disagreement}\nWhen it is mended, keep it in tests/scripts."),
         }
     });
     if cfg!(target_os = "linux") {
+        let met = met.into_inner().expect("as above");
         let unmet = |name: &&str| !met.contains(name) && !name.contains("over kqueue");
         let unmet: Vec<_> = differential::allowed().iter().map(|allowed| allowed.name).filter(unmet).collect();
         assert!(unmet.is_empty(), "allowed, and never met: {unmet:?}");
     }
-}
-
-fn share(scripts: u32, entry: &Entry) -> u32 {
-    if entry.base().is_some() { scripts / OF_A_VARIANT } else { scripts }
 }
 
 /// The kinds of step that `Tally` tells apart, those of `lose` left out.
@@ -79,11 +75,10 @@ fn careless_scripts() -> impl Strategy<Value = Script> {
 #[test]
 fn what_is_closed_behind_a_pollers_back_is_soon_forgotten_and_harms_nobody_else() {
     on_every_mechanism(|entry| {
-        let cases = share(CARELESS, entry);
-        match search(&careless_scripts(), cases, |script| differential::run(entry.name(), script, || entry.open())) {
+        match search(&careless_scripts(), CARELESS, |script| differential::run(entry.name(), script, || entry.open())) {
             Ok(tally) => {
                 println!("{}: {tally}", entry.name());
-                assert!(tally.steps["lose"] >= u64::from(cases), "hardly anything is lost");
+                assert!(tally.steps["lose"] >= u64::from(CARELESS), "hardly anything is lost");
             }
             Err(disagreement) => panic!("\n{disagreement}"),
         }
@@ -128,18 +123,25 @@ fn kept_scripts_agree_with_poll_on_every_mechanism() {
     });
 }
 
-fn on_every_mechanism(mut case: impl FnMut(&Entry)) {
+/// A few at a time: each has descriptors of its own, and what takes time is to wait.
+fn on_every_mechanism(case: impl Fn(&Entry) + Sync) {
+    const AT_ONCE: usize = 4;
     let _turn = crate::alone();
     #[cfg(any(linux_like, kqueue_like))]
     let registry = crate::adaptive::with_all_moves(Registry::builtin());
     #[cfg(not(any(linux_like, kqueue_like)))]
     let registry = Registry::builtin();
-    for entry in registry.entries() {
-        match entry.probe() {
-            Ok(_) => case(entry),
-            Err(unavailable) => println!("{}: {unavailable}", entry.name()),
+    let entries: Vec<_> = registry.entries().collect();
+    let next = AtomicUsize::new(0);
+    let some = || {
+        while let Some(entry) = entries.get(next.fetch_add(1, Ordering::Relaxed)) {
+            match entry.probe() {
+                Ok(_) => case(entry),
+                Err(unavailable) => println!("{}: {unavailable}", entry.name()),
+            }
         }
-    }
+    };
+    thread::scope(|scope| (0..AT_ONCE).for_each(|_| drop(scope.spawn(some))));
 }
 
 /// Looks for a script on which `run` fails, and makes it as short as it can be.
