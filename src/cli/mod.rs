@@ -62,8 +62,8 @@ enum Command {
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    it was tried and failed: a server that could not run, a void measurement, a gate not met,
-       two hosts that differ, a record that loses to another
+  1    it was tried and failed: a server that could not run, a void measurement, a gate that is
+       not met and not explained, two hosts that differ, a record that loses to another
   2    nothing was tried: a wrong argument, or a limit of this host that does not allow it
   130  interrupted (Ctrl-C); what was measured until then is kept
   143  terminated, likewise";

@@ -1,5 +1,7 @@
-//! The load generator: a closed loop over non-blocking sockets, on one thread, by one fixed mechanism.
+//! The load generator: connections over non-blocking sockets, on one thread, by one fixed mechanism; kept busy by a
+//! closed loop or by an open one.
 
+mod closed;
 mod open;
 
 use std::io;
@@ -17,7 +19,7 @@ use super::stamp::Stamp;
 use super::{Fault, Outcome, Pace, Sources, Traffic};
 use crate::client::Target;
 use crate::limits::{self, OPENING_AT_ONCE};
-use crate::usage;
+use closed::Renewal;
 
 /// How long a server may keep all connections waiting before it counts as silent.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -219,13 +221,6 @@ struct Engine {
     stop: Arc<AtomicBool>,
 }
 
-/// What follows a completed exchange.
-#[derive(Clone, Copy)]
-enum Renewal {
-    SameConnection,
-    NewConnection { at_once: usize },
-}
-
 /// What a wait came back with.
 enum Seen {
     Something,
@@ -267,83 +262,6 @@ impl Engine {
         Ok(channels)
     }
 
-    /// The closed loop. The clock is read once for each exchange: the end of one is the beginning of the next.
-    fn drive(&mut self, places: &mut Vec<Option<Channel>>, until: Until, renewal: Renewal) -> Result<Outcome, Fault> {
-        let mut events = Events::with_capacity(BATCH);
-        let mut latency = histogram();
-        let mut requests = 0;
-        let mut under_way = 0;
-        let (cpu, waits) = (usage::cpu_time(), self.poller.ledger().waits);
-        let began = Instant::now();
-        let mut now = began;
-        let mut quota = Quota::new(until, began);
-
-        let before = begun(places);
-        let at_once = match renewal {
-            Renewal::SameConnection => places.len(),
-            Renewal::NewConnection { at_once } => at_once,
-        };
-        // After so many exchanges a connection has done what it was opened for.
-        let exchanges = match renewal {
-            Renewal::SameConnection => u64::MAX,
-            Renewal::NewConnection { .. } => self.traffic.exchanges.max(1),
-        };
-        for slot in 0..at_once {
-            match renewal {
-                Renewal::SameConnection => {
-                    under_way += self.begin_more(occupant(&mut places[slot]), slot, &mut quota, now, exchanges)?;
-                }
-                Renewal::NewConnection { .. } if quota.take(now) => {
-                    places.push(Some(self.connect(slot, now)?));
-                    under_way += 1;
-                }
-                Renewal::NewConnection { .. } => {}
-            }
-        }
-        while under_way > 0 {
-            self.wait(&mut events, under_way.min(places.len()))?;
-            if self.stop.load(Ordering::Relaxed) {
-                quota.exhaust();
-            }
-            for event in &events {
-                let slot = event.token().slot() as usize;
-                let channel = occupant(&mut places[slot]);
-                let completed = self.advance(channel, event)?;
-                if completed == 0 {
-                    continue;
-                }
-                now = Instant::now();
-                for _ in 0..completed {
-                    latency.saturating_record((now - channel.took_from()).as_nanos() as u64);
-                }
-                requests += completed as u64;
-                under_way -= completed;
-                under_way += self.begin_more(channel, slot, &mut quota, now, exchanges)?;
-                if channel.under_way == 0 && matches!(renewal, Renewal::NewConnection { .. }) {
-                    // Opened before the old one is closed: no number is reused while its events are at hand.
-                    let renewed = if quota.take(now) { Some(self.connect(slot, now)?) } else { None };
-                    under_way += usize::from(renewed.is_some());
-                    // Closed even if it is the last: a server of one client at a time waits for that.
-                    let old = std::mem::replace(&mut places[slot], renewed);
-                    old.into_iter().for_each(|channel| self.close(channel));
-                }
-            }
-        }
-        Ok(Outcome {
-            requests,
-            bytes: requests * self.stamp.size() as u64,
-            elapsed: now - began,
-            cpu: usage::cpu_time().zip(cpu).map(|(after, before)| after - before),
-            waits: self.poller.ledger().waits - waits,
-            latency,
-            served: match renewal {
-                Renewal::SameConnection => since(&before, places),
-                Renewal::NewConnection { .. } => Vec::new(),
-            },
-            open: None,
-        })
-    }
-
     fn wait(&mut self, events: &mut Events, waiting: usize) -> Result<(), Fault> {
         match self.look(events, PATIENCE)? {
             Seen::Nothing => Err(Fault::Silent { after: PATIENCE, waiting }),
@@ -381,27 +299,6 @@ impl Engine {
     fn close(&mut self, channel: Channel) {
         // An error could only say that the connection had already gone, and verification says that.
         let _ = self.poller.close(channel.stream);
-    }
-
-    /// Begins as many exchanges as may be under way, and sends their payloads together. Says how many.
-    #[inline]
-    fn begin_more(
-        &mut self,
-        channel: &mut Channel,
-        slot: usize,
-        quota: &mut Quota,
-        now: Instant,
-        exchanges: u64,
-    ) -> Result<usize, Fault> {
-        let before = channel.under_way;
-        while channel.under_way < self.traffic.outstanding && channel.begun() < exchanges && quota.take(now) {
-            channel.begin(now);
-        }
-        let begun = channel.under_way - before;
-        if begun > 0 {
-            self.send(channel, slot)?;
-        }
-        Ok(begun)
     }
 
     #[inline]

@@ -119,32 +119,22 @@ mod tests {
     use super::*;
     use crate::measure::Workload;
     use crate::measure::definition::tell_what_is_wrong;
+    use crate::measure::workload::parse::tests::GOOD;
 
-    const GOOD: &str = r#"
-name = "mine"
-title = "One title"
-shows = "This."
-hides = "That."
-expect = "Flat."
-gates = ["spinning"]
-[grid]
-idle = [10]
-active = [1]
-[exercise]
-waits = ["spinning", "sleeping"]
-[time]
-warm-up = "10ms"
-interval = "50ms"
-budget = "5s"
-"#;
+    /// Of a poller alone.
+    fn good() -> String {
+        let exercise = "[exercise]\nwaits = [\"spinning\", \"sleeping\"]";
+        let alone = GOOD.replace("payload = [64]", exercise).replace("idle = [0, 10]", "idle = [10]");
+        alone.replace("[grid]", "gates = [\"spinning\"]\n[grid]")
+    }
 
     #[test]
     fn every_value_meets_every_other_and_what_is_left_out_has_the_usual_one() {
-        let workload = Workload::parse(GOOD, "mine.toml").expect("well-formed");
+        let workload = Workload::parse(&good(), "mine.toml").expect("well-formed");
         let loads = workload.loads();
         let waits = loads.iter().map(|load| load.exercise.expect("alone").wait).collect::<Vec<_>>();
         assert_eq!(waits, [Wait::Spinning, Wait::Sleeping]);
-        let text = GOOD.replace("waits", "numbers-from = [0, 8000, 0]\nplaces = [\"low\", \"high\"]\nwaits");
+        let text = good().replace("waits", "numbers-from = [0, 8000, 0]\nplaces = [\"low\", \"high\"]\nwaits");
         assert_eq!(Workload::parse(&text, "mine.toml").expect("well-formed").loads().len(), 8);
     }
 
@@ -162,8 +152,8 @@ budget = "5s"
             (", \"sleeping\"]", "]", &["at gates:", "ask for both"]),
             ("[exercise]", "[exercises]", &["exercises", "exercise"]),
         ];
-        tell_what_is_wrong(Workload::parse, GOOD, cases);
-        let set_up = GOOD
+        tell_what_is_wrong(Workload::parse, &good(), cases);
+        let set_up = good()
             .replace("gates = [\"spinning\"]", "")
             .replace("waits = [\"spinning\", \"sleeping\"]", "task = \"set-up\"");
         let (more, most) = (format!("active = [{}]", EVENTS + 1), format!("at most {EVENTS} ready"));

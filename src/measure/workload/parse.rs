@@ -44,10 +44,11 @@ pub(super) mod sharing {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    const GOOD: &str = r#"
+    /// A definition without a flaw, for tests to plant one.
+    pub(in super::super) const GOOD: &str = r#"
 name = "mine"
 title = "One title"
 shows = "This."

@@ -70,6 +70,23 @@ fn each<T: Copy>(all: &[Knobs], values: &[T], set: impl Fn(Knobs, T) -> Knobs) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::Workload;
+    use crate::measure::definition::tell_what_is_wrong;
+    use crate::measure::workload::parse::tests::GOOD;
+
+    #[test]
+    fn what_no_server_can_be_set_to_is_refused_with_the_key() {
+        let set = GOOD.replace("[time]", "[server]\nevents = [64]\n[time]");
+        let cases: &[(&str, &str, &[&str])] = &[
+            ("events = [64]", "events = [0]", &["server.events", "from 1 to 65536"]),
+            ("events = [64]", "read-buffer = [0]", &["server.read-buffer", "at least one byte"]),
+            ("events = [64]", "send-buffer = [1073741825]", &["server.send-buffer", "at most 1 GiB"]),
+            ("events = [64]", "idle-deadline = [86401]", &["server.idle-deadline", "a day"]),
+            ("events = [64]", "event = [64]", &["line 12", "unknown field", "`events`"]),
+            ("payload = [64]", "[exercise]", &["at server", "no server"]),
+        ];
+        tell_what_is_wrong(Workload::parse, &set, cases);
+    }
 
     #[test]
     fn every_combination_is_there_once_and_nothing_varied_is_the_default() {
