@@ -9,11 +9,11 @@ macro_rules! files {
 }
 
 /// The presets first, then one question each.
-const FILES: [(&str, &str); 24] = files! {
+const FILES: [(&str, &str); 25] = files! {
     "default" "quick" "shape"
     "ping-pong" "idle-crowd" "active-fraction" "payload" "pipelining" "streaming" "write-interest"
     "churn" "connect-burst" "deadlines" "threads"
-    "open-loop" "rare" "transport" "fairness" "sizes"
+    "open-loop" "rare" "dead-connections" "transport" "fairness" "sizes"
     "spinning" "libevent-bench" "position" "set-up" "channels"
 };
 
