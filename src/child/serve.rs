@@ -1,6 +1,6 @@
 //! The measured server, in a process that does nothing else.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{io, process};
@@ -198,6 +198,11 @@ pub(super) fn own_name() -> UnixName {
 /// An address of this host nobody listens on now.
 pub(super) fn free_port(host: IpAddr) -> io::Result<SocketAddr> {
     on_a_free_port(host, TcpListener::bind)?.local_addr()
+}
+
+/// The same, of UDP.
+pub(super) fn free_udp_port(host: IpAddr) -> io::Result<SocketAddr> {
+    on_a_free_port(host, UdpSocket::bind)?.local_addr()
 }
 
 pub(super) fn on_a_free_port<T>(host: IpAddr, mut bind: impl FnMut(SocketAddr) -> io::Result<T>) -> io::Result<T> {

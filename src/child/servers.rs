@@ -185,17 +185,19 @@ impl Drop for OwnFile {
 /// whether this system lets servers share.
 fn claim(config: &mut Config) -> io::Result<()> {
     for address in &mut config.addresses {
-        let Some(tcp) = address.tcp() else {
-            let why = format!(
-                "cannot listen on {address} by several processes: each has a listener of its own, and only at a port of TCP \
-                 does the kernel share the connections out among them (SO_REUSEPORT); listen on HOST:PORT, or serve by \
-                 --threads, of which all can take from one listener (--sharing shared)"
-            );
-            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
-        };
-        if tcp.port() == 0 {
-            // Not of the kernel's choice: that could be given to an outgoing connection before the servers have it.
-            *address = serve::free_port(tcp.ip())?.into();
+        // Not of the kernel's choice: that could be given to an outgoing socket before the servers have it.
+        match *address {
+            Address::Tcp(tcp) if tcp.port() == 0 => *address = Address::Tcp(serve::free_port(tcp.ip())?),
+            Address::Udp(udp) if udp.port() == 0 => *address = Address::Udp(serve::free_udp_port(udp.ip())?),
+            Address::Tcp(_) | Address::Udp(_) => {}
+            Address::Unix(_) | Address::UnixDatagram(_) => {
+                let why = format!(
+                    "cannot listen on {address} by several processes: each has a socket of its own, and only at a port does \
+                     the kernel share out what comes among several (SO_REUSEPORT); listen on HOST:PORT or udp://HOST:PORT, \
+                     or serve by --threads, of which all can take from one socket (--sharing shared)"
+                );
+                return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+            }
         }
     }
     for shared in [false, true] {

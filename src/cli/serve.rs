@@ -61,8 +61,8 @@ pub(super) struct Arguments {
     /// Bind each thread to a CPU: auto, or a list like 0,2-3.
     #[arg(long, value_name = "CPUS", default_value_t)]
     pin: Pinning,
-    /// Serve by so many processes, among which the kernel shares the connections out (SO_REUSEPORT), each with so many
-    /// threads. Only protocols whose connections have nothing in common.
+    /// Serve by so many processes, among which the kernel shares out the connections of a port and the datagrams of one
+    /// (SO_REUSEPORT), each with so many threads. Only protocols whose connections have nothing in common.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = super::processes, conflicts_with = "pin")]
     processes: usize,
     #[command(flatten)]

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::process::{Child, ChildStdout, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -137,8 +137,34 @@ fn what_takes_part_in_a_port_unasked_is_refused() {
 }
 
 #[test]
+fn datagrams_of_a_port_are_shared_out_by_who_sent_them() {
+    const CLIENTS: u64 = 64;
+    let mut servers = Servers::start(&["--listen", "127.0.0.1:0", "--listen", "udp://127.0.0.1:0", "--json"]);
+    let mut line = String::new();
+    servers.out.read_line(&mut line).expect("a second line");
+    let address = line.trim().strip_prefix("udp://").unwrap_or_else(|| panic!("not of UDP: {line:?}"));
+    for number in 0..CLIENTS {
+        let client = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        client.connect(address).expect("an address");
+        let mut heard = [0; 9];
+        client.send(&number.to_be_bytes()).expect("sent");
+        assert_eq!(client.recv(&mut heard).expect("an answer"), 8);
+        assert_eq!(heard[..8], number.to_be_bytes());
+    }
+    servers.signal(Signal::TERM);
+    let (code, out, said) = servers.end();
+    assert_eq!(code, Some(0), "{said}");
+    let account: serde_json::Value = serde_json::from_str(&out).expect("one JSON object");
+    assert_eq!((&account["bytes_in"], &account["bytes_out"]), (&(8 * CLIENTS).into(), &(8 * CLIENTS).into()));
+    let each = account["processes"].as_array().expect("one for each");
+    // By a hash of the addresses: a server that was sent none of so many was left out.
+    assert!(each.len() == 3 && each.iter().all(|of| of["bytes_in"].as_u64() > Some(0)), "{account}");
+}
+
+#[test]
 fn where_the_kernel_shares_nothing_out_they_are_refused_with_what_to_do() {
-    for address in ["unix:/nowhere/echo.sock", "unix:@echo", "udp://127.0.0.1:0"] {
+    for address in ["unix:/nowhere/echo.sock", "unix:@echo", "unixgram:/nowhere/echo.sock"] {
         let output = run(&["serve", "--processes", "2", "--listen", "127.0.0.1:0", "--listen", address]);
         fails(&output, 2, &[address, "SO_REUSEPORT", "--threads", "--sharing shared"]);
     }
