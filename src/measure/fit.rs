@@ -83,6 +83,28 @@ struct Point {
     cost: f64,
 }
 
+/// What the model takes a request to cost in a cell it was made from.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Expected {
+    pub(crate) idle: u32,
+    pub(crate) load: Load,
+    /// Nanoseconds of CPU time.
+    pub(crate) request_ns: f64,
+}
+
+impl Fit {
+    /// What the model says of each cell it was made from, with as many requests at a wait as there were in it.
+    pub(crate) fn expected(&self, record: &Record) -> Vec<Expected> {
+        let found = [self.wait, self.watched, self.request, self.sleep].map(|cost| cost.value);
+        let of_cell = |cell: &Cell<'_>| {
+            let points = points(std::iter::once(cell), record);
+            let costs = points.iter().map(|point| predicted(&found, point) / point.per_wait).collect::<Vec<_>>();
+            Some(Expected { idle: cell.idle, load: cell.load, request_ns: stats::median(&costs)? })
+        };
+        cells(&self.subject, record).iter().filter_map(of_cell).collect()
+    }
+}
+
 /// A fit for each row from whose trials one can be found: it waits for its connections, at two numbers of them and
 /// more, and with more and fewer requests at a wait. Trials of the first traffic and transport only, on connections that
 /// stay, and in a closed loop: in an open one waits sleep whatever the number of connections. Of a poller alone, those of
@@ -389,6 +411,20 @@ mod tests {
                 assert!(low <= wanted * 1.02 && wanted * 0.98 <= high && low <= found.value, "{wanted}: {fit:?}");
             }
             assert!((0.02..0.1).contains(&fit.residual), "half of a noise of 10 %: {}", fit.residual);
+        }
+    }
+
+    #[test]
+    fn what_is_expected_of_each_cell_is_what_it_was_made_of() {
+        let record = record(0.0, 3);
+        let fits = fits(&record);
+        let scan = fits[0].expected(&record);
+        assert_eq!(scan.len(), 12, "four populations, three loads");
+        for one in scan {
+            let per_wait = f64::from(one.load.active).sqrt();
+            let sleep = if one.load.active == 1 { 9_000.0 } else { 0.0 };
+            let wait = 800.0 + 90.0 * f64::from(one.idle + one.load.active) + sleep;
+            assert!(near(one.request_ns, wait / per_wait + 4_000.0, 1e-3), "{one:?}");
         }
     }
 

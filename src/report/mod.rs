@@ -10,13 +10,15 @@
 //! | the cost model, the verdicts and the latencies, for other programs | `derived.rs` |
 //! | two records, the one against the other | `diff.rs`, `diff/` |
 //! | latencies as other tools read them; those of several loads as one | `hlog.rs` `merge.rs` `percentiles.rs` |
-//! | one exporter each | `terminal.rs` `json.rs` `csv.rs` `markdown.rs` `html.rs`, with charts by `svg.rs` |
+//! | one exporter each | `terminal.rs` `json.rs` `csv.rs` `markdown.rs` `html.rs` |
+//! | which plots are made of it, and how each is drawn | `charts.rs` `charts/`, `plot/` |
 //! | how to repeat it, and how to cite it | `reproduce.rs` `citation.rs` |
 //! | sums over all that was written, and what of an earlier call is no longer made | `sums.rs` |
 //! | several comparisons on one page | `digest.rs` |
 //! | not of a record, but of what each mechanism says | `semantics/` |
 //! | not of a record, but of what can be asked for | `workloads.rs` `contestants.rs` |
 
+mod charts;
 pub mod citation;
 pub mod contestants;
 pub mod csv;
@@ -32,6 +34,7 @@ pub mod markdown;
 pub mod merge;
 mod model;
 pub mod percentiles;
+mod plot;
 mod population;
 pub mod reproduce;
 #[cfg(any(test, fuzzing))]
@@ -39,7 +42,6 @@ pub(crate) mod sample;
 pub mod semantics;
 mod summary;
 mod sums;
-mod svg;
 mod table;
 pub mod terminal;
 mod text;
@@ -56,7 +58,7 @@ use crate::measure::journal;
 pub use crate::measure::record::{self, Record};
 pub use derived::LATENCY;
 pub use diff::{Change, Diff, Growth, Metric, Sign, Verdict};
-pub use summary::{Cell, Figures, Noise, OpenFigures, Outcome, Pairs, Standing, Subject, Summary};
+pub use summary::{Calls, Cell, Figures, Noise, OpenFigures, Outcome, Pairs, Standing, Subject, Summary};
 pub use sums::SUMS;
 
 /// The files of a result directory, in the order they are written.

@@ -11,12 +11,35 @@ use super::table::{Column, Kind, Row, Table};
 use crate::measure::record::{Population, Trial};
 use crate::measure::stats;
 
-/// A row for each subject: what was typical of the visits to its largest population of which a trial was timed and
-/// counts. `None` if no visit tells of one.
-pub(super) fn table(summary: &Summary<'_>) -> Option<Table> {
+/// The largest population that was held.
+pub(super) struct Held<'a> {
+    pub(super) idle: u32,
+    pub(super) rows: Vec<Holder<'a>>,
+}
+
+/// One subject that held it.
+pub(super) struct Holder<'a> {
+    /// Its place among the subjects.
+    pub(super) subject: usize,
+    /// What was typical of its visits.
+    pub(super) population: Population,
+    trials: Vec<&'a Trial>,
+}
+
+impl Holder<'_> {
+    /// Memory of the kernel for all connections: of the caches that grew, or of all slabs.
+    pub(super) fn kernel_bytes(&self) -> Option<u64> {
+        let caches = self.population.caches_bytes.values().sum::<u64>();
+        if caches > 0 { Some(caches) } else { self.population.slabs_bytes }
+    }
+}
+
+/// What was typical of the visits of each subject to its largest population of which a trial was timed and counts.
+/// `None` if no visit tells of one.
+pub(super) fn held<'a>(summary: &Summary<'a>) -> Option<Held<'a>> {
     let record = summary.record;
     let most = record.visits.iter().filter(|visit| visit.population.is_some()).map(|visit| visit.idle).max()?;
-    let rows = summary.subjects.iter().filter_map(|subject| {
+    let rows = summary.subjects.iter().enumerate().filter_map(|(at, subject)| {
         let cells = record.cells_of(&subject.name).into_iter().filter(|cell| cell.idle == most);
         let timed = cells.map(|cell| cell.timed().collect::<Vec<_>>()).filter(|timed| !timed.is_empty());
         let mut timed = timed.collect::<Vec<_>>();
@@ -28,11 +51,21 @@ pub(super) fn table(summary: &Summary<'_>) -> Option<Table> {
         let visits = visits.filter(|visit| orders.contains(&visit.order));
         let populations = visits.filter_map(|visit| visit.population.as_ref()).collect::<Vec<_>>();
         let largest = timed.into_iter().max_by_key(|timed| timed[0].active)?;
-        let kind = if subject.control { Kind::Control } else { Kind::Ordinary };
-        let figures = figures(&typical(&populations)?, most, &largest);
-        Some(Row { kind, cells: std::iter::once(subject.name.clone()).chain(figures).collect(), reason: None })
+        Some(Holder { subject: at, population: typical(&populations)?, trials: largest })
     });
-    let rows = rows.collect::<Vec<_>>();
+    Some(Held { idle: most, rows: rows.collect() })
+}
+
+/// A row for each subject that held the largest population. `None` if none did.
+pub(super) fn table(summary: &Summary<'_>) -> Option<Table> {
+    let (record, Held { idle: most, rows }) = (summary.record, held(summary)?);
+    let row = |holder: &Holder<'_>| {
+        let subject = &summary.subjects[holder.subject];
+        let kind = if subject.control { Kind::Control } else { Kind::Ordinary };
+        let figures = figures(&holder.population, most, &holder.trials);
+        Row { kind, cells: std::iter::once(subject.name.clone()).chain(figures).collect(), reason: None }
+    };
+    let rows = rows.iter().map(row).collect::<Vec<_>>();
     let processes = record.settings.processes.unwrap_or(1);
     let by = match processes {
         1 => "a server and a load".to_owned(),

@@ -14,7 +14,7 @@ use ceiling::Ceilings;
 pub use open_loop::OpenFigures;
 
 use super::format::grouped;
-use crate::measure::record::{CONTROL, Load, Record, Trial};
+use crate::measure::record::{CONTROL, Ledger, Load, Record, Trial};
 use crate::measure::stats::{self, Estimate, Pool};
 use crate::workload::{Offered, Traffic};
 
@@ -141,6 +141,8 @@ pub struct Figures {
     pub calls: Option<f64>,
     /// They are by formula in part: see the mechanism's header.
     pub calls_derived: bool,
+    /// What they are made for; `None` where no call is known.
+    pub calls_for: Option<Calls>,
     /// Events each wait returned.
     pub events_per_wait: Option<f64>,
     /// Instructions for each request in user mode, from the counting round.
@@ -162,6 +164,47 @@ pub struct Figures {
     pub smallest_effect: Option<f64>,
     /// Its place in the table.
     pub standing: Standing,
+}
+
+/// System calls of the server for each request, by what they are made for; together [`Figures::calls`].
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Calls {
+    /// To wait.
+    pub wait: f64,
+    /// To change what is waited for.
+    pub change: f64,
+    /// accept(2).
+    pub accept: f64,
+    /// recv(2).
+    pub read: f64,
+    /// send(2).
+    pub write: f64,
+    /// The rest: to close connections, to wake another thread.
+    pub other: f64,
+}
+
+impl Calls {
+    /// Of all the trials together.
+    fn of(timed: &[&Trial], requests: f64) -> Option<Calls> {
+        let each =
+            |count: fn(&Ledger) -> u64| timed.iter().map(|trial| count(&trial.ledger) as f64).sum::<f64>() / requests;
+        let all = each(|ledger| ledger.calls);
+        let mut calls = Calls {
+            wait: each(|ledger| ledger.wait_calls),
+            change: each(|ledger| ledger.change_calls),
+            accept: each(|ledger| ledger.accepts),
+            read: each(|ledger| ledger.reads),
+            write: each(|ledger| ledger.writes),
+            other: 0.0,
+        };
+        let named = calls.wait + calls.change + calls.accept + calls.read + calls.write;
+        // What a ring takes with one call are many operations, and no calls.
+        if named > all * (1.0 + 1e-9) {
+            calls = Calls { wait: calls.wait.min(all), ..Calls::default() };
+        }
+        calls.other = (all - calls.wait - calls.change - calls.accept - calls.read - calls.write).max(0.0);
+        (all > 0.0).then_some(calls)
+    }
 }
 
 /// A place in a table. The control has none, nor has a server that is not ours, nor a cell without CPU time, or seen in
@@ -415,6 +458,7 @@ fn figures(timed: &[&Trial], counted: &[&Trial], seed: u64) -> Figures {
         p999_ns: latency.percentile(0.999),
         calls: (calls > 0.0).then(|| calls / requests),
         calls_derived: timed.iter().any(|trial| trial.ledger.derived),
+        calls_for: Calls::of(timed, requests),
         events_per_wait: (waits > 0.0).then(|| events / waits),
         instructions_user: per_request(&|trial| trial.instructions_user),
         instructions_kernel: per_request(&|trial| trial.instructions_kernel),

@@ -172,6 +172,44 @@ fn between((least, most): (f64, f64)) -> String {
     if least == most { least } else { format!("{least}–{most}") }
 }
 
+/// Which rows cost least, or are not to be told from the least: a row for each load, a column for each idle population.
+/// `None` where nothing is ranked.
+pub(super) fn leaders(summary: &Summary<'_>) -> Option<Table> {
+    let column = |head: String| Column { head, right: false, expendable: 0 };
+    let row = |load: &Load| {
+        let texts = summary.idle.iter().map(|&idle| least(summary, idle, *load)).collect::<Vec<_>>();
+        texts.iter().any(|text| *text != none()).then(|| {
+            let cells = std::iter::once(summary.describe(*load)).chain(texts).collect();
+            Row { kind: Kind::Ordinary, cells, reason: None }
+        })
+    };
+    let rows = summary.loads.iter().filter_map(row).collect::<Vec<_>>();
+    let idle = summary.idle.iter().map(|idle| column(format!("{} idle", grouped((*idle).into()))));
+    let wording = Wording::of(summary.record);
+    (!rows.is_empty()).then(|| Table {
+        title: format!("Least {} per {}, or not to be told from the least", wording.cpu, wording.operation),
+        columns: std::iter::once(column("load".to_owned())).chain(idle).collect(),
+        rows,
+    })
+}
+
+/// Those who lead in one table, or, where these are many, those who do not.
+fn least(summary: &Summary<'_>, idle: u32, load: Load) -> String {
+    let name = |cell: &&Cell| summary.subjects[cell.subject].name.clone();
+    let standing = |cell: &Cell| cell.figures().map(|figures| figures.standing);
+    let leads = |cell: &&Cell| matches!(standing(cell), Some(Standing::Best | Standing::Indistinguishable));
+    let loses = |cell: &&Cell| matches!(standing(cell), Some(Standing::Rank(_)));
+    let table = summary.table(idle, load);
+    let (lead, lose) = (table.iter().filter(leads).collect::<Vec<_>>(), table.iter().filter(loses).collect::<Vec<_>>());
+    let names = |cells: &[&Cell]| cells.iter().map(name).collect::<Vec<_>>().join(", ");
+    match (lead.len(), lose.len()) {
+        (0, _) => none(),
+        (several, 0) if several > 1 => "all".to_owned(),
+        (many, few) if many > 3 && few < many => format!("all but {}", names(&lose)),
+        _ => names(&lead),
+    }
+}
+
 /// CPU per request of every row: over the idle populations, a table for each load; or over the loads, where there is
 /// one idle population alone.
 pub(super) fn overviews(summary: &Summary<'_>) -> Vec<Table> {
@@ -243,6 +281,17 @@ mod tests {
         let (full, bare) = (heads(&sample::ordinary()), heads(&sample::one_cell()));
         assert!(full.iter().any(|head| head == "p50 µs") && full.len() == 14, "{full:?}");
         assert!(bare.iter().all(|head| !head.starts_with('p')) && bare.iter().any(|head| head == "req/s"), "{bare:?}");
+    }
+
+    #[test]
+    fn who_leads_is_told_for_each_load_and_population() {
+        let record = sample::ordinary();
+        let table = leaders(&Summary::of(&record)).expect("ranked");
+        let heads = table.columns.iter().map(|column| column.head.as_str()).collect::<Vec<_>>();
+        assert_eq!(heads, ["load", "0 idle", "100 idle", "1,000 idle", "5,000 idle"]);
+        let one = &table.rows[0].cells;
+        assert_eq!((one[0].as_str(), one[4].as_str()), ("1 active", "epoll"), "poll and select scan, threads are void");
+        assert!(leaders(&Summary::of(&sample::open_loop())).is_none(), "rows differ in rate");
     }
 
     #[test]

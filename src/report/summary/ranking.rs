@@ -132,6 +132,12 @@ impl Summary<'_> {
         Noise { cells: ratios.len(), spread, margin, told_apart }
     }
 
+    /// CPU time for each request of one cell to that of another of the same table, paired by round.
+    pub(in super::super) fn ratio(&self, cell: &Cell, to: &Cell) -> Option<Estimate> {
+        let [of, to] = [cell, to].map(|cell| self.rounds(cell));
+        Estimate::of(&ratios(&of, &to).collect::<Vec<_>>(), self.record.seed)
+    }
+
     fn rounds(&self, cell: &Cell) -> Rounds {
         if cell.figures().is_none() {
             return Rounds::new();

@@ -1,0 +1,97 @@
+//! Which plots are made of a record: one model, which the page, the files and the site draw.
+
+mod account;
+mod curves;
+mod latency;
+mod order;
+mod ratio;
+
+use super::format::grouped;
+use super::plot::{Group, Look};
+use super::summary::{Outcome, Summary};
+use crate::measure::record::Load;
+
+/// Every plot there is something to draw for, in the order they are looked at.
+pub(super) fn groups(summary: &Summary<'_>) -> Vec<Group> {
+    let mut groups = vec![curves::against_idle(summary), ratio::grids(summary)];
+    groups.extend(curves::against_the_load(summary));
+    groups.extend([latency::distributions(summary), account::calls(summary), account::cpu(summary)]);
+    groups.extend([curves::events(summary), account::memory(summary), order::runs(summary)]);
+    groups.retain(|group| !group.drawn().is_empty());
+    groups
+}
+
+/// How many plots there are at most of what is shown of each load by itself.
+const MOST_LOADS: usize = 12;
+
+/// The loads that are shown one by one, under the largest idle population that was measured with any; and what to say of
+/// those that are not.
+fn loads_one_by_one(summary: &Summary<'_>) -> (Vec<(u32, Load)>, String) {
+    let measured = |idle: u32| {
+        let loads = summary.loads.iter().filter(move |load| summary.is_measured(idle, **load));
+        loads.map(|load| (idle, *load)).collect::<Vec<_>>()
+    };
+    let found = summary.idle.iter().rev().map(|idle| measured(*idle)).find(|loads| !loads.is_empty());
+    let mut loads = found.unwrap_or_default();
+    let left_out = match loads.len().saturating_sub(MOST_LOADS) {
+        0 => String::new(),
+        more => format!(" Of {} more loads, see the tables.", grouped(more as u64)),
+    };
+    loads.truncate(MOST_LOADS);
+    (loads, left_out)
+}
+
+/// Why a cell has no figures.
+fn why(outcome: &Outcome) -> Option<String> {
+    match outcome {
+        Outcome::Measured(_) => None,
+        Outcome::Missing(reason) => Some(reason.clone()),
+        Outcome::Void(reason) => Some(format!("void: {reason}")),
+    }
+}
+
+fn look(summary: &Summary<'_>, row: usize) -> Look {
+    let subject = &summary.subjects[row];
+    Look::of(&subject.mechanism, subject.control, row)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample;
+    use super::*;
+
+    #[test]
+    fn of_an_ordinary_record_there_is_every_plot() {
+        let record = sample::ordinary();
+        let groups = groups(&Summary::of(&record));
+        let drawn = groups.iter().map(|group| (group.title.as_str(), group.drawn().len())).collect::<Vec<_>>();
+        assert_eq!(
+            drawn,
+            [
+                ("Cost against idle connections", 3),
+                ("Cost in multiples of epoll", 3),
+                ("Cost against active connections", 4),
+                ("Throughput against active connections", 4),
+                ("Latency: how many took longer", 3),
+                ("System calls", 3),
+                ("CPU time: user and system", 3),
+                ("Events a wait returns", 3),
+                ("Memory of a connection", 1),
+                ("In the order it was measured", 1),
+            ]
+        );
+    }
+
+    #[test]
+    fn of_an_open_loop_latency_is_against_what_is_offered_and_a_cell_alone_has_no_curve() {
+        let record = sample::open_loop();
+        let titles = |summary: &Summary<'_>| groups(summary).into_iter().map(|group| group.title).collect::<Vec<_>>();
+        let open = titles(&Summary::of(&record));
+        assert!(open.contains(&"p99 latency against % of capacity offered".to_owned()), "{open:?}");
+        assert!(!open.iter().any(|title| title.contains("multiples")), "rows differ in rate: {open:?}");
+        let record = sample::one_cell();
+        let one = titles(&Summary::of(&record));
+        assert!(!one.iter().any(|title| title.contains("against")) && !one.is_empty(), "{one:?}");
+        assert!(titles(&Summary::of(&sample::empty())).is_empty());
+    }
+}

@@ -1,0 +1,90 @@
+//! Plots, as SVG that stands alone or inside a page, light or dark, with the data behind each in it.
+//!
+//! Written by hand and not with a plotting crate, because of what these plots need: text in the page's own colour,
+//! a tick for 0 on a logarithmic axis, one colour and marker for each mechanism in every plot, values shown on
+//! hovering, and what has no value shown, too.
+//!
+//! Nothing in them asks for a script; what a script may use is in `data-` attributes: `data-row` says of which row of the
+//! summary something is, `data-v` the values it stands for.
+
+mod axis;
+mod bars;
+mod grid;
+mod lines;
+mod look;
+mod numbers;
+
+pub(super) use bars::{Bar, Bars};
+pub(super) use grid::{Grid, Square};
+pub(super) use lines::{Gap, Lines, Point, Reading, Series};
+pub(super) use look::Look;
+pub(super) use numbers::{Numbers, Value};
+
+use super::format::{html as escape, plain};
+
+/// One plot, however it is drawn.
+#[derive(Clone, Debug)]
+pub(super) enum Plot {
+    /// Curves.
+    Lines(Lines),
+    /// A number for each two of something.
+    Grid(Grid),
+    /// Sums of parts.
+    Bars(Bars),
+}
+
+/// Plots that are looked at together.
+#[derive(Clone, Debug)]
+pub(super) struct Group {
+    pub(super) title: String,
+    /// How they are to be read.
+    pub(super) note: String,
+    pub(super) plots: Vec<Plot>,
+}
+
+impl Group {
+    /// Each plot with its picture. Those of one group have the same scales, so that the eye may compare them.
+    pub(super) fn drawn(&self) -> Vec<(&Plot, String)> {
+        let lines =
+            || self.plots.iter().filter_map(|plot| if let Plot::Lines(lines) = plot { Some(lines) } else { None });
+        let scales = lines::Scales::over(lines());
+        let drawn = |plot: &Plot| match plot {
+            Plot::Lines(lines) => scales.map_or_else(String::new, |scales| lines.render(&scales)),
+            Plot::Grid(grid) => grid.render(),
+            Plot::Bars(bars) => bars.render(),
+        };
+        self.plots.iter().map(|plot| (plot, drawn(plot))).filter(|(_, picture)| !picture.is_empty()).collect()
+    }
+}
+
+impl Plot {
+    pub(super) fn title(&self) -> &str {
+        match self {
+            Plot::Lines(lines) => &lines.title,
+            Plot::Grid(grid) => &grid.title,
+            Plot::Bars(bars) => &bars.title,
+        }
+    }
+
+    /// What it draws, as a reader wants it: three digits, and beside one another what is compared. To the last digit it is
+    /// in the picture.
+    pub(super) fn table(&self) -> Numbers {
+        match self {
+            Plot::Lines(lines) => lines.table(),
+            Plot::Grid(grid) => grid.table(),
+            Plot::Bars(bars) => bars.table(),
+        }
+    }
+}
+
+/// The beginning of a picture: its size, its name, and its data as `<metadata>`.
+fn begin(class: &str, (width, height): (f64, f64), title: &str, attributes: &str, numbers: &Numbers) -> String {
+    let title = escape(&plain(title));
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot {class}\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
+         aria-label=\"{title}\" font-family=\"system-ui, sans-serif\" font-size=\"13\" fill=\"currentColor\"{attributes}>\n\
+         <metadata>{}</metadata>\n\
+         <text x=\"8\" y=\"18\" font-size=\"15\" font-weight=\"600\">{title}</text>\n",
+        escape(&numbers.csv()),
+    )
+}
