@@ -1,10 +1,10 @@
 //! `pollmark report`: the tables of a comparison made earlier, here or by somebody else.
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
 
 use super::Failure;
-use crate::report::{Summary, read, terminal, write};
+use crate::report::{Summary, read, splice, terminal, write};
 
 /// Shows a comparison made earlier, from its results.json, and writes its report anew if asked.
 #[derive(clap::Args)]
@@ -12,20 +12,38 @@ use crate::report::{Summary, read, terminal, write};
 Examples:
   pollmark report results.json                  the tables, on the terminal
   pollmark report results/                      the same, of a directory `pollmark compare` has written
-  pollmark report results.json --out again      also report.html, report.md and results.csv, in the directory `again`")]
+  pollmark report results.json --out again      also report.html, report.md, results.csv, tables.tex and plots/*.svg,
+                                                in the directory `again`
+  pollmark report results/ --splice README.md   also puts the tables into README.md, between the two lines
+                                                <!-- pollmark: begin --> and <!-- pollmark: end -->")]
 pub(super) struct Arguments {
     /// The results.json, or the directory it is in; or that of a comparison that still runs, or was killed.
     record: PathBuf,
     /// Write the report into this directory.
     #[arg(long, value_name = "DIRECTORY")]
     out: Option<PathBuf>,
+    /// Put the tables into this Markdown file, between its two marker lines, with the commands that made them.
+    #[arg(long, value_name = "FILE")]
+    splice: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let record = read(&arguments.record).map_err(Failure::usage)?;
-    std::io::stdout().lock().write_all(terminal::render(&Summary::of(&record), super::style()).as_bytes())?;
+    let summary = Summary::of(&record);
+    std::io::stdout().lock().write_all(terminal::render(&summary, super::style()).as_bytes())?;
     if let Some(directory) = &arguments.out {
         write(&record, directory).map_err(Failure::failed)?;
     }
+    if let Some(file) = &arguments.splice {
+        let words = ["pollmark".into(), "report".into(), path(&arguments.record), "--splice".into(), path(file)];
+        splice::into_file(&summary, &words, file).map_err(|error| match error.kind() {
+            ErrorKind::InvalidInput => Failure::usage(error),
+            _ => Failure::failed(error),
+        })?;
+    }
     Ok(())
+}
+
+fn path(path: &Path) -> String {
+    path.display().to_string()
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::format::slug;
 use super::hlog::{FROM_SEND, Log, SLIP};
 use super::summary::{Cell, Outcome, Pairs, Standing, Summary};
 use crate::measure::family::CHANCE;
@@ -112,19 +113,10 @@ fn log(summary: &Summary<'_>, cell: &Cell) -> Log {
 
 /// As the cell is called, in what every file system takes: `poll-x2-shared-5000-idle-1-active.hlog`.
 fn name(summary: &Summary<'_>, cell: &Cell, again: usize) -> String {
-    let load = summary.describe(cell.load).replace('%', "percent");
-    let subject = summary.subjects[cell.subject].name.replace('×', "x");
-    let words = format!("{subject} {} idle {}", cell.idle, load.replace(',', ""));
-    let mut name = String::new();
-    for c in words.chars().take(150) {
-        match c.to_ascii_lowercase() {
-            c if c.is_ascii_alphanumeric() => name.push(c),
-            _ if name.ends_with('-') || name.is_empty() => {}
-            _ => name.push('-'),
-        }
-    }
+    let subject = &summary.subjects[cell.subject].name;
+    let name = slug(&format!("{subject} {} idle {}", cell.idle, summary.describe(cell.load)));
     let again = if again > 1 { format!("-{again}") } else { String::new() };
-    format!("{}{again}.hlog", name.trim_end_matches('-'))
+    format!("{name}{again}.hlog")
 }
 
 #[cfg(test)]

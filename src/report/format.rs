@@ -35,6 +35,19 @@ pub(super) fn micros(nanoseconds: f64) -> String {
     three_digits(nanoseconds / 1_000.0)
 }
 
+/// What every file system, and every address, takes for a name: `poll-x2-shared-5000-idle`.
+pub(super) fn slug(text: &str) -> String {
+    let mut slug = String::new();
+    for c in text.replace('%', "percent").replace('×', "x").replace(',', "").chars().take(150) {
+        match c.to_ascii_lowercase() {
+            c if c.is_ascii_alphanumeric() => slug.push(c),
+            _ if slug.ends_with('-') || slug.is_empty() => {}
+            _ => slug.push('-'),
+        }
+    }
+    slug.trim_end_matches('-').to_owned()
+}
+
 /// A factor: `0.99×`, `1.00×`, `26.4×`.
 pub(super) fn factor(ratio: f64) -> String {
     if ratio < 1.0 { format!("{ratio:.2}×") } else { format!("{}×", three_digits(ratio)) }
@@ -116,6 +129,12 @@ mod tests {
             assert_eq!(three_digits(number), text);
         }
         assert_eq!((grouped(0), grouped(999), grouped(1_000)), ("0".into(), "999".into(), "1,000".into()));
+    }
+
+    #[test]
+    fn a_name_has_nothing_that_could_lead_elsewhere() {
+        assert_eq!(slug("poll ×2, 5,000 idle: 50 % of capacity"), "poll-x2-5000-idle-50-percent-of-capacity");
+        assert_eq!((slug("../../etc/passwd\0"), slug("·")), ("etc-passwd".to_owned(), String::new()));
     }
 
     #[test]

@@ -251,7 +251,7 @@ fn how_to_repeat(out: &mut String, summary: &Summary<'_>) {
     let _ = writeln!(
         out,
         "<p>Beside this page, where it has not been taken away from them: {links}. Every sample is in results.json, every \
-         latency in the directory latency.</p>\n</section>"
+         latency in the directory latency, every plot in the directory plots.</p>\n</section>"
     );
 }
 

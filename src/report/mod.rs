@@ -10,7 +10,8 @@
 //! | the cost model, the verdicts and the latencies, for other programs | `derived.rs` |
 //! | two records, the one against the other | `diff.rs`, `diff/` |
 //! | latencies as other tools read them; those of several loads as one | `hlog.rs` `merge.rs` `percentiles.rs` |
-//! | one exporter each | `terminal.rs` `json.rs` `csv.rs` `markdown.rs` `html.rs` |
+//! | one exporter each | `terminal.rs` `json.rs` `csv.rs` `markdown.rs` `html.rs` `latex.rs` |
+//! | plots by themselves, and tables in the files of others | `plots.rs` `splice.rs` |
 //! | which plots are made of it, and how each is drawn | `charts.rs` `charts/`, `plot/` |
 //! | how to repeat it, and how to cite it | `reproduce.rs` `citation.rs` |
 //! | sums over all that was written, and what of an earlier call is no longer made | `sums.rs` |
@@ -30,16 +31,19 @@ pub mod hlog;
 pub mod html;
 pub mod json;
 mod latency;
+pub mod latex;
 pub mod markdown;
 pub mod merge;
 mod model;
 pub mod percentiles;
 mod plot;
+pub mod plots;
 mod population;
 pub mod reproduce;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod sample;
 pub mod semantics;
+pub mod splice;
 mod summary;
 mod sums;
 mod table;
@@ -58,15 +62,17 @@ use crate::measure::journal;
 pub use crate::measure::record::{self, Record};
 pub use derived::LATENCY;
 pub use diff::{Change, Diff, Growth, Metric, Sign, Verdict};
+pub use plots::PLOTS;
 pub use summary::{Calls, Cell, Figures, Noise, OpenFigures, Outcome, Pairs, Standing, Subject, Summary};
 pub use sums::SUMS;
 
 /// The files of a result directory, in the order they are written.
-pub const FILES: [&str; 9] = [
+pub const FILES: [&str; 10] = [
     "results.json",
     "results.csv",
     "report.md",
     "report.html",
+    "tables.tex",
     "gates.json",
     "fit.json",
     "verdicts.json",
@@ -74,10 +80,10 @@ pub const FILES: [&str; 9] = [
     "REPRODUCE.md",
 ];
 
-/// Writes [`FILES`], and logs of all latencies in [`LATENCY`], into `directory`, which is made if need be; last [`SUMS`] of all
-/// these, and of the [parts](journal) of the record if they are there. What is there of an earlier call is replaced, each
-/// file in one step, so that whoever looks meanwhile sees the old or the new; logs that an earlier call has written, and
-/// this one does not, are removed.
+/// Writes [`FILES`], logs of all latencies in [`LATENCY`], and every plot in [`PLOTS`], into `directory`, which is made if
+/// need be; last [`SUMS`] of all these, and of the [parts](journal) of the record if they are there. What is there of an
+/// earlier call is replaced, each file in one step, so that whoever looks meanwhile sees the old or the new; logs and plots
+/// that an earlier call has written, and this one does not, are removed.
 ///
 /// # Errors
 /// What the file system said, with the file it was about.
@@ -85,9 +91,10 @@ pub fn write(record: &Record, directory: &Path) -> io::Result<()> {
     let summary = Summary::of(record);
     fs::create_dir_all(directory).map_err(cannot("write", directory))?;
     let earlier = sums::begin(directory)?;
-    let logs = derived::write_logs(&summary, directory)?;
-    sums::remove(&earlier, &logs, directory)?;
-    let files = files(directory, logs);
+    let mut made = derived::write_logs(&summary, directory)?;
+    made.extend(plots::write(&summary, directory)?);
+    sums::remove(&earlier, &made, directory)?;
+    let files = files(directory, made);
     for name in FILES {
         let record_is = || fs::read(directory.join(FILES[0])).map(|bytes| sha256(&bytes));
         replace(&directory.join(name), |out| match name {
@@ -95,6 +102,7 @@ pub fn write(record: &Record, directory: &Path) -> io::Result<()> {
             "results.csv" => csv::write(&summary, out),
             "report.md" => out.write_all(markdown::render(&summary).as_bytes()),
             "report.html" => out.write_all(html::render(&summary).as_bytes()),
+            "tables.tex" => out.write_all(latex::render(&summary).as_bytes()),
             "gates.json" => journal::write_gates(record, out),
             "verdicts.json" => derived::write_verdicts(&summary, out),
             "CITATION.cff" => out.write_all(citation::render(record, &record_is()?).as_bytes()),
@@ -106,9 +114,9 @@ pub fn write(record: &Record, directory: &Path) -> io::Result<()> {
 }
 
 /// What the directory consists of: what is written, and what was there before anything was made of it.
-fn files(directory: &Path, logs: Vec<String>) -> Vec<String> {
+fn files(directory: &Path, made: Vec<String>) -> Vec<String> {
     let parts = journal::FILES.iter().filter(|part| !FILES.contains(part) && directory.join(part).exists());
-    FILES.iter().chain(parts).map(|name| (*name).to_owned()).chain(logs).collect()
+    FILES.iter().chain(parts).map(|name| (*name).to_owned()).chain(made).collect()
 }
 
 /// Reads the record at `path`: a `results.json`, or a directory with one, or with the [parts](journal) of one, which is
@@ -138,7 +146,8 @@ mod tests {
         }
         let mut names = fs::read_dir(&directory).expect("there").map(|entry| entry.expect("an entry").file_name());
         assert!(
-            names.all(|name| name == LATENCY || name == SUMS || FILES.iter().any(|file| name == *file)),
+            names.all(|name| [LATENCY, PLOTS, SUMS].iter().any(|ours| name == *ours)
+                || FILES.iter().any(|file| name == *file)),
             "nothing unfinished is left"
         );
         fs::remove_dir_all(&directory).expect("ours");
@@ -152,7 +161,11 @@ mod tests {
     }
 
     fn logs_in(directory: &Path) -> Vec<String> {
-        let entries = fs::read_dir(directory.join(LATENCY)).into_iter().flatten();
+        names_in(directory, LATENCY)
+    }
+
+    fn names_in(directory: &Path, of: &str) -> Vec<String> {
+        let entries = fs::read_dir(directory.join(of)).into_iter().flatten();
         let mut names = entries.map(|one| one.expect("an entry").file_name().into_string().expect("ours"));
         let mut names = names.by_ref().collect::<Vec<_>>();
         names.sort();
@@ -172,7 +185,7 @@ mod tests {
             assert!(page.contains(&format!("- `{name}`\n")), "{name}");
             listed += 1;
         }
-        assert_eq!(listed, FILES.len() + logs_in(&directory).len());
+        assert_eq!(listed, FILES.len() + logs_in(&directory).len() + names_in(&directory, PLOTS).len());
         let citation = fs::read_to_string(directory.join("CITATION.cff")).expect("written");
         assert!(citation.contains(&sha256(&fs::read(directory.join(FILES[0])).expect("written"))), "{citation}");
         fs::remove_dir_all(&directory).expect("ours");
@@ -193,8 +206,9 @@ mod tests {
         assert!(ours.clone().all(|name| sums.contains(&format!("  {LATENCY}/{name}\n"))), "{sums}");
         assert_eq!(sums.matches(".hlog").count(), ours.count(), "{sums}");
         fs::remove_file(theirs).expect("there");
+        assert!(names_in(&directory, PLOTS).iter().any(|name| name == "server-cpu-per-request-0-idle.svg"));
         write(&sample::empty(), &directory).expect("a writable directory");
-        assert!(!directory.join(LATENCY).exists(), "nothing is left in it");
+        assert!(!directory.join(LATENCY).exists() && !directory.join(PLOTS).exists(), "nothing is left in them");
         fs::remove_dir_all(&directory).expect("ours");
     }
 

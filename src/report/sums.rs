@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
 use super::derived::LATENCY;
+use super::plots::PLOTS;
 use crate::measure::file::{cannot, replace};
 use crate::measure::host::sha256;
 
@@ -23,9 +24,9 @@ pub(super) fn begin(directory: &Path) -> io::Result<Vec<String>> {
     Ok(sums.lines().filter_map(|line| Some(line.split_once("  ")?.1.to_owned())).collect())
 }
 
-/// Removes the logs of an earlier call that are none of this one, and their directory if it is empty then.
-pub(super) fn remove(earlier: &[String], logs: &[String], directory: &Path) -> io::Result<()> {
-    for name in earlier.iter().filter(|name| is_log(name) && !logs.contains(name)) {
+/// Removes the logs and plots of an earlier call that are none of this one, and their directories if they are empty then.
+pub(super) fn remove(earlier: &[String], made: &[String], directory: &Path) -> io::Result<()> {
+    for name in earlier.iter().filter(|name| is_made(name) && !made.contains(name)) {
         let path = directory.join(name);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(cannot("remove", &path)(error)),
@@ -33,15 +34,19 @@ pub(super) fn remove(earlier: &[String], logs: &[String], directory: &Path) -> i
         }
     }
     // What others have put there keeps it, and that is as it should be.
-    let _ = fs::remove_dir(directory.join(LATENCY));
+    for name in [LATENCY, PLOTS] {
+        let _ = fs::remove_dir(directory.join(name));
+    }
     Ok(())
 }
 
-/// Of a list that may be from anywhere: a log, in the directory of the logs, and by a name that cannot lead out of it.
-fn is_log(name: &str) -> bool {
+/// Of a list that may be from anywhere: a log or a plot, in the directory of these, and by a name that cannot lead out of it.
+fn is_made(name: &str) -> bool {
     let ours = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    let log = name.strip_prefix(LATENCY).and_then(|name| name.strip_prefix('/')?.strip_suffix(".hlog"));
-    log.is_some_and(|log| !log.is_empty() && log.chars().all(ours))
+    [(LATENCY, ".hlog"), (PLOTS, ".svg")].iter().any(|(directory, ending)| {
+        let stem = name.strip_prefix(directory).and_then(|name| name.strip_prefix('/')?.strip_suffix(ending));
+        stem.is_some_and(|stem| !stem.is_empty() && stem.chars().all(ours))
+    })
 }
 
 /// Writes the sum of each of these files.

@@ -72,6 +72,28 @@ fn a_record_made_elsewhere_is_shown_and_written_anew() {
 }
 
 #[test]
+fn tables_are_put_between_the_markers_of_a_file_and_nowhere_else() {
+    let scratch = Scratch::new("splice");
+    write(&record(), &scratch.0.join("made")).expect("writable");
+    let (made, readme) = (scratch.path("made"), scratch.path("README.md"));
+    let text =
+        |between: &str| format!("# Mine\n<!-- pollmark: begin -->\n{between}<!-- pollmark: end -->\nAnd mine.\n");
+    fs::write(&readme, text("old\n")).expect("writable");
+    let output = run(&["report", &made, "--splice", &readme]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let spliced = fs::read_to_string(&readme).expect("written");
+    let between = spliced.split("begin -->\n").nth(1).and_then(|rest| rest.split("<!-- pollmark: end").next());
+    assert_eq!(spliced, text(between.expect("both markers")));
+    for part in ["| epoll | 8.00 (best) |", "    pollmark compare --seed 11\n", "--splice"] {
+        assert!(spliced.contains(part) && !spliced.contains("old"), "{part}: {spliced}");
+    }
+    fs::write(&readme, "# No markers\n").expect("writable");
+    fails(&run(&["report", &made, "--splice", &readme]), 2, &["README.md", "<!-- pollmark: begin -->", "put"]);
+    assert_eq!(fs::read_to_string(&readme).expect("there"), "# No markers\n");
+    fails(&run(&["report", &made, "--splice", &scratch.path("nowhere.md")]), 1, &["cannot read", "nowhere.md"]);
+}
+
+#[test]
 fn a_record_against_itself_is_indistinguishable_and_against_a_faster_one_it_loses() {
     let scratch = Scratch::new("diff");
     let (slow, mut fast) = (record(), record());

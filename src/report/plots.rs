@@ -1,0 +1,73 @@
+//! Plots as files: each picture by itself, for a paper, a README or a slide, with the data in it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::charts;
+use super::format::slug;
+use super::summary::Summary;
+use crate::measure::file::{cannot, replace};
+
+/// The directory with the plots of a record, SVG each. Its data is in its `<metadata>`, as CSV.
+pub const PLOTS: &str = "plots";
+
+/// As a picture by itself has no page to take its colours from.
+const STYLE: &str = "<style>svg { color: #1b1f24; background: #fdfdfc } \
+    @media (prefers-color-scheme: dark) { svg { color: #e4e7eb; background: #15181c } }</style>\n";
+
+/// Every plot of the record by its file name, as it is drawn in the page.
+pub fn pictures(summary: &Summary<'_>) -> Vec<(String, String)> {
+    let mut names = BTreeSet::new();
+    let mut pictures = Vec::new();
+    for group in charts::groups(summary) {
+        for (plot, picture) in group.drawn() {
+            let title = slug(plot.title());
+            let again = |again: usize| if again > 1 { format!("{title}-{again}.svg") } else { format!("{title}.svg") };
+            let name = (1..).map(again).find(|name| names.insert(name.clone())).expect("without end");
+            let (head, rest) = picture.split_once('\n').expect("a picture has more than one line");
+            pictures.push((name, format!("{head}\n{STYLE}{rest}")));
+        }
+    }
+    pictures
+}
+
+/// Writes them into the directory [`PLOTS`] of `directory`, and says which: paths within it.
+///
+/// # Errors
+/// What the file system said, with the file it was about.
+pub(super) fn write(summary: &Summary<'_>, directory: &Path) -> io::Result<Vec<String>> {
+    let (pictures, plots) = (pictures(summary), directory.join(PLOTS));
+    if !pictures.is_empty() {
+        fs::create_dir_all(&plots).map_err(cannot("make the directory", &plots))?;
+    }
+    for (name, picture) in &pictures {
+        replace(&plots.join(name), |out| out.write_all(picture.as_bytes()))?;
+    }
+    Ok(pictures.into_iter().map(|(name, _)| format!("{PLOTS}/{name}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn every_picture_stands_alone_by_a_name_of_its_own_with_its_data() {
+        for (kind, record) in sample::all() {
+            let pictures = pictures(&Summary::of(&record));
+            let names = pictures.iter().map(|(name, _)| name).collect::<BTreeSet<_>>();
+            assert_eq!(names.len(), pictures.len(), "{kind}");
+            for (name, picture) in &pictures {
+                assert!(
+                    picture.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\"") && picture.ends_with("</svg>\n")
+                );
+                assert_eq!(picture.matches("<style>").count(), 1, "{name}");
+                let data = picture.split("<metadata>").nth(1).and_then(|rest| rest.split("</metadata>").next());
+                assert!(data.is_some_and(|data| data.starts_with("mechanism,") && data.lines().count() > 1), "{name}");
+                assert!(!picture.contains("<script") && !picture.contains("href"), "{name}");
+            }
+        }
+    }
+}
