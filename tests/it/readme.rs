@@ -40,10 +40,10 @@ fn the_generated_blocks_are_current() {
     is_current("compare", &latest_comparison());
 }
 
-/// The overview of the newest committed record, with where it comes from.
+/// A plot and the overview of the newest committed record, with where they come from.
 #[cfg(feature = "report")]
 fn latest_comparison() -> String {
-    use pollmark::report::{Summary, json, markdown};
+    use pollmark::report::{PLOTS, Summary, json, markdown, plots};
 
     let records = root().join("benches/records");
     let mut directories = fs::read_dir(&records)
@@ -56,12 +56,28 @@ fn latest_comparison() -> String {
     let file = fs::File::open(newest.join("results.json")).expect("readable");
     let record = json::read(std::io::BufReader::new(file)).expect("a record of this schema");
     let link = newest.strip_prefix(root()).expect("inside").display().to_string().replace('\\', "/");
+    let summary = Summary::of(&record);
+    let (picture, drawn) = plots::pictures(&summary).into_iter().next().expect("a plot");
+    let committed = newest.join(PLOTS).join(&picture);
+    let committed = fs::read_to_string(&committed).unwrap_or_else(|error| panic!("{}: {error}", committed.display()));
+    // However it is drawn by now, its numbers are those of the record.
+    let data = |picture: &str| {
+        picture.split("</metadata>").next().and_then(|head| Some(head.split_once("<metadata>")?.1.to_owned()))
+    };
+    assert!(data(&drawn).is_some_and(|data| data.contains("epoll,")), "a plot has its data in it");
+    assert_eq!(
+        data(&committed.replace("\r\n", "\n")),
+        data(&drawn),
+        "{picture}: `pollmark report {link} --out {link}` draws it anew"
+    );
+    let alt = "server CPU per request against idle connections, by mechanism, on logarithmic axes";
     format!(
         "Server CPU time per request as printed on {} ([every sample, the host, the whole report]({link})), \
          and as a multiple of the best of its column. =: the repeats do not separate it from the best. A/A: one mechanism \
-         measured twice, to show the noise. –: not on that system.\n\n{}",
+         measured twice, to show the noise. –: not on that system.\n\n\
+         ![{alt}]({link}/{PLOTS}/{picture})\n\n{}",
         &record.started[..10],
-        markdown::overview(&Summary::of(&record))
+        markdown::overview(&summary)
     )
 }
 
