@@ -15,7 +15,9 @@ use crate::cpus::Pinning;
 use crate::protocol::Protocol;
 #[cfg(completion)]
 use crate::server::CompletionServer;
-use crate::server::{Abilities, Config, Group, IterativeServer, ReadinessServer, Server, Sharing, ThreadServer};
+use crate::server::{
+    Abilities, Config, Group, IterativeServer, Observer, ReadinessServer, Server, Sharing, ThreadServer,
+};
 use extra::Extra;
 
 /// A way for a server to wait for its sockets: `epoll`, `epoll-edge`, `select`, `threads`, …
@@ -238,7 +240,7 @@ impl Mechanism {
     /// share a port in the [way](Config::sharing) that was asked for; otherwise what binding gives.
     pub fn bind<Q: Protocol>(&self, registry: &Registry, config: Config, protocol: Q) -> io::Result<Box<dyn Server>> {
         self.bind_each(registry, config, |config| {
-            self.bind_one(config, protocol.clone(), |config, protocol, trigger| {
+            self.bind_one(config, protocol.clone(), (), |config, protocol, trigger| {
                 self.entry(registry)?.visit(Bind { config, protocol, trigger })?
             })
         })
@@ -256,10 +258,50 @@ impl Mechanism {
         config: Config,
         protocol: Q,
     ) -> io::Result<Box<dyn Server>> {
+        self.bind_observed(registry, config, protocol, ())
+    }
+
+    /// As [`Mechanism::bind_boxed`], with an observer: each loop, and each thread that serves a connection, tells a clone of
+    /// it what it does.
+    ///
+    /// # Errors
+    /// As of [`Mechanism::bind`].
+    ///
+    /// ```
+    /// use pollmark::mechanism::Mechanism;
+    /// use pollmark::protocol::Echo;
+    /// use pollmark::server::{Config, Observer};
+    /// use pollmark_backends::{Registry, Token};
+    ///
+    /// #[derive(Clone)]
+    /// struct Told;
+    ///
+    /// impl Observer for Told {
+    ///     fn read(&mut self, connection: Token, bytes: usize) {
+    ///         println!("{bytes} bytes from connection {}", connection.slot());
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let registry = Registry::builtin();
+    /// let threads = Mechanism::parse(&registry, "threads").expect("threads are everywhere");
+    /// let server = threads.bind_observed(&registry, Config::listen("127.0.0.1:0".parse()?), Echo, Told)?;
+    /// # let _ = server;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn bind_observed<Q: Protocol, O: Observer + Clone>(
+        &self,
+        registry: &Registry,
+        config: Config,
+        protocol: Q,
+        observer: O,
+    ) -> io::Result<Box<dyn Server>> {
         self.bind_each(registry, config, |config| {
-            self.bind_one(config, protocol.clone(), |config, protocol, trigger| {
+            self.bind_one(config, protocol.clone(), observer.clone(), |config, protocol, trigger| {
                 let entry = self.entry(registry)?.clone();
-                Ok(Box::new(ReadinessServer::bind(config, protocol, trigger, move || entry.open())?))
+                let server = ReadinessServer::bind(config, protocol, trigger, move || entry.open())?;
+                Ok(Box::new(server.with_observer(observer.clone())))
             })
         })
     }
@@ -304,16 +346,17 @@ impl Mechanism {
         Err(io::Error::new(io::ErrorKind::Unsupported, why))
     }
 
-    fn bind_one<Q: Protocol>(
+    fn bind_one<Q: Protocol, O: Observer + Clone>(
         &self,
         config: Config,
         protocol: Q,
+        observer: O,
         readiness: impl FnOnce(Config, Q, Trigger) -> io::Result<Box<dyn Server>>,
     ) -> io::Result<Box<dyn Server>> {
         match self.driver {
-            Driver::Completion(extra) => bind_completion(extra, config, protocol),
-            Driver::Threads => Ok(Box::new(ThreadServer::bind(config, protocol)?)),
-            Driver::Iterative => Ok(Box::new(IterativeServer::bind(config, protocol)?)),
+            Driver::Completion(extra) => bind_completion(extra, config, protocol, observer),
+            Driver::Threads => Ok(Box::new(ThreadServer::bind(config, protocol)?.with_observer(observer))),
+            Driver::Iterative => Ok(Box::new(IterativeServer::bind(config, protocol)?.with_observer(observer))),
             Driver::Readiness(trigger) => readiness(config, protocol, trigger),
         }
     }
@@ -364,13 +407,14 @@ cfg_if::cfg_if! {
             opened.map_err(|error| Unavailable::because(format!("cannot be opened here: {error}")))
         }
 
-        fn bind_completion<Q: Protocol>(
+        fn bind_completion<Q: Protocol, O: Observer>(
             extra: Option<Extra>,
             config: Config,
             protocol: Q,
+            observer: O,
         ) -> io::Result<Box<dyn Server>> {
             let setup = extra.map_or_else(Setup::default, Extra::setup);
-            Ok(Box::new(CompletionServer::bind(config, protocol)?.with_setup(setup)))
+            Ok(Box::new(CompletionServer::bind(config, protocol)?.with_setup(setup).with_observer(observer)))
         }
     } else {
         fn probe_completion(_: Option<Extra>) -> Result<(), Unavailable> {
@@ -382,7 +426,7 @@ cfg_if::cfg_if! {
             }))
         }
 
-        fn bind_completion<Q: Protocol>(extra: Option<Extra>, _: Config, _: Q) -> io::Result<Box<dyn Server>> {
+        fn bind_completion<Q, O>(extra: Option<Extra>, _: Config, _: Q, _: O) -> io::Result<Box<dyn Server>> {
             let why = probe_completion(extra).expect_err("it is nowhere else");
             Err(io::Error::new(io::ErrorKind::Unsupported, format!("completion is {why}")))
         }

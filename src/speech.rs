@@ -13,7 +13,7 @@ use crate::protocol::Http;
 use crate::protocol::Ws;
 use crate::protocol::proxy::Trusted;
 use crate::protocol::{Context, Echo, Frame, Peer, Post, Protocol, Proxied, Resp};
-use crate::server::{Config, Server};
+use crate::server::{Config, Server, Trace};
 
 /// A protocol, directly or behind proxies. By default echo.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
@@ -65,11 +65,8 @@ impl Speech {
         registry: &Registry,
         config: Config,
     ) -> io::Result<Box<dyn Server>> {
-        if let Some(trusted) = &self.proxies {
-            let protocol = Proxied::new(Any::of(self.language), trusted.clone());
-            return mechanism.bind_boxed(registry, config, protocol);
-        }
         match self.language {
+            _ if self.proxies.is_some() => self.bind_traced(mechanism, registry, config),
             // What is measured: nothing stands between the loop and the poller.
             Language::Echo => mechanism.bind(registry, config, Echo),
             Language::Frame => mechanism.bind_boxed(registry, config, Frame::default()),
@@ -78,6 +75,24 @@ impl Speech {
             Language::Resp => mechanism.bind_boxed(registry, config, Resp::default()),
             #[cfg(feature = "ws")]
             Language::Ws => mechanism.bind_boxed(registry, config, Ws::default()),
+        }
+    }
+
+    /// As [`bind`](Speech::bind), for a server that tells `tracing` all it does. Behind proxies there is no other, so that one
+    /// is compiled less.
+    ///
+    /// # Errors
+    /// As of [`Mechanism::bind`].
+    pub(crate) fn bind_traced(
+        &self,
+        mechanism: &Mechanism,
+        registry: &Registry,
+        config: Config,
+    ) -> io::Result<Box<dyn Server>> {
+        let protocol = Any::of(self.language);
+        match &self.proxies {
+            Some(trusted) => mechanism.bind_observed(registry, config, Proxied::new(protocol, trusted.clone()), Trace),
+            None => mechanism.bind_observed(registry, config, protocol, Trace),
         }
     }
 }
@@ -149,6 +164,8 @@ macro_rules! whichever {
 
 impl Protocol for Any {
     type Session = Session;
+    /// For whoever listens in, a connection is somebody's.
+    const ASKS_FOR_PEER: bool = true;
 
     fn begin(&mut self, post: &Post) {
         whichever!(self, protocol => protocol.begin(post));

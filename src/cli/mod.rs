@@ -23,6 +23,7 @@ mod report;
 mod semantics;
 mod serve;
 mod signals;
+mod trace;
 mod workloads;
 
 use std::ffi::OsString;

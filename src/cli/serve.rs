@@ -1,10 +1,12 @@
 //! `pollmark serve`: one server, on the mechanism of your choice, for any client.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use pollmark_backends::Registry;
 
+use super::trace::{Form, Tracer};
 use super::{Failure, limits, processes, signals};
 use crate::cpus::Pinning;
 use crate::mechanism::Mechanism;
@@ -25,6 +27,7 @@ Examples:
   pollmark serve --protocol http --header-timeout 5s --request-timeout 10s --idle-timeout 60s --stats
   pollmark serve --threads 2 --sharing handout --pin auto --stats    two loops, and one thread that accepts
   pollmark serve --accept drain:8 --on-exhaustion pause --stats    fewer at a time; let them wait when full
+  pollmark serve --listen 127.0.0.1:7000 --trace       then: nc 127.0.0.1 7000; see each thing that happens to it
   pollmark serve --listen 127.0.0.1:7000 --processes 6             more connections than one process may hold
   pollmark serve --protocol http --proxy-protocol from=10.0.0.0/8  behind proxies that say whose connection it is
   pollmark serve --listen unix:/run/it.sock --unix-mode 660 --proxy-protocol from=unix    behind one on this host")]
@@ -92,6 +95,13 @@ pub(super) struct Arguments {
     /// Log what happens to connections to stderr.
     #[arg(long, conflicts_with = "processes")]
     log: bool,
+    /// Tell everything that the server does, as it does it: as a story of each connection, as lines of JSON, or for the viewers
+    /// of Chrome and Perfetto. It slows the server, and each thread waits for the others to have told.
+    #[arg(long, value_name = "FORM", num_args = 0..=1, default_missing_value = "story", conflicts_with = "processes")]
+    trace: Option<Form>,
+    /// Write the trace there instead of to stderr.
+    #[arg(long, value_name = "FILE", requires = "trace")]
+    trace_to: Option<PathBuf>,
 }
 
 /// Reads `from=` and the proxies that are trusted.
@@ -101,9 +111,7 @@ fn proxies(text: &str) -> Result<Trusted, String> {
 }
 
 pub(super) fn run(registry: &Registry, arguments: Arguments) -> Result<(), Failure> {
-    if arguments.log {
-        log_to_stderr();
-    }
+    listen_in(&arguments)?;
     usage::raise_descriptor_limit();
     let (mechanism, config) = (mechanism(registry, &arguments)?, config(&arguments)?);
     let speech = Speech { language: arguments.protocol, proxies: arguments.proxy_protocol.clone() };
@@ -116,7 +124,11 @@ pub(super) fn run(registry: &Registry, arguments: Arguments) -> Result<(), Failu
         let reporting = processes::Reporting { every_second: arguments.stats, as_json: arguments.json };
         return processes::serve(arguments.processes, &mechanism, speech, &config, reporting);
     }
-    let server = speech.bind(&mechanism, registry, config).map_err(|error| refused(&mechanism, &error))?;
+    let bound = match arguments.trace {
+        Some(_) => speech.bind_traced(&mechanism, registry, config),
+        None => speech.bind(&mechanism, registry, config),
+    };
+    let server = bound.map_err(|error| refused(&mechanism, &error))?;
     let mut out = io::stdout();
     for address in server.addresses() {
         writeln!(out, "{address}")?;
@@ -274,9 +286,19 @@ pub(super) fn write_account(out: &mut impl Write, stats: &Stats, during: Duratio
     writeln!(out, "closed at a deadline: {}", each.collect::<Vec<_>>().join(", "))
 }
 
-fn log_to_stderr() {
-    use tracing_subscriber::{filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt};
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false);
-    // Fails only if a program around us has set its own subscriber: then that one is told.
-    let _ = tracing_subscriber::registry().with(LevelFilter::DEBUG).with(lines).try_init();
+/// Has `tracing` tell what was asked for: the log, and the trace.
+fn listen_in(arguments: &Arguments) -> Result<(), Failure> {
+    use tracing_subscriber::{Layer, filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt};
+    let to = arguments.trace_to.as_deref();
+    let tracer = arguments.trace.map(|form| Tracer::open(form, to)).transpose().map_err(|error| {
+        let to = to.map_or("stderr".into(), |path| path.display().to_string());
+        Failure::failed(format!("cannot write the trace to {to}: {error}"))
+    })?;
+    let lines = arguments.log.then(|| tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false));
+    let lines = lines.map(|lines| lines.with_filter(LevelFilter::DEBUG));
+    if tracer.is_some() || lines.is_some() {
+        // Fails only if a program around us has set its own subscriber: then that one is told.
+        let _ = tracing_subscriber::registry().with(tracer).with(lines).try_init();
+    }
+    Ok(())
 }

@@ -1,13 +1,15 @@
-//! Who watches a loop: a type parameter, so that not watching costs nothing.
+//! Who watches a server: a type parameter, so that not watching costs nothing.
 
 use pollmark_backends::Token;
 
 use super::Expiry;
 use crate::protocol::Peer;
 
-/// Told of everything that a [`ReadinessServer`](super::ReadinessServer) or a
-/// [`CompletionServer`](super::CompletionServer) does, as it does it; servers that block have none. Every method is
-/// empty by default; `()` observes nothing.
+/// Told of everything that a server does, as it does it, by the thread that does it. Every method is empty by default;
+/// `()` observes nothing.
+///
+/// A loop has one observer. Of a server that blocks each thread that serves has a clone, and tells of its own connection:
+/// receiving is what it waits by, and what other connections have it send goes untold.
 ///
 /// ```
 /// use pollmark::protocol::Echo;
@@ -35,6 +37,9 @@ use crate::protocol::Peer;
 /// # }
 /// ```
 pub trait Observer: Send + 'static {
+    /// A wait begins.
+    fn waiting(&mut self) {}
+
     /// A wait returned `events` events.
     fn waited(&mut self, events: usize) {
         let _ = events;
@@ -69,11 +74,20 @@ pub trait Observer: Send + 'static {
 
 impl Observer for () {}
 
-/// Writes each read, write and wait to `tracing` at trace level.
+/// Writes each read, write and wait to `tracing` at trace level, with the target [`Trace::TARGET`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Trace;
 
+impl Trace {
+    /// What its events are marked with, to tell them from others.
+    pub const TARGET: &'static str = module_path!();
+}
+
 impl Observer for Trace {
+    fn waiting(&mut self) {
+        tracing::trace!("waiting");
+    }
+
     fn waited(&mut self, events: usize) {
         tracing::trace!(events, "waited");
     }

@@ -33,4 +33,6 @@ mod semantics;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 mod sockets;
 #[cfg(feature = "cli")]
+mod trace;
+#[cfg(feature = "cli")]
 mod workloads;

@@ -16,6 +16,7 @@ mod datagrams;
 #[path = "../suite/everywhere.rs"]
 mod everywhere;
 mod group;
+mod observers;
 mod protocols;
 mod server;
 mod simulation;

@@ -7,7 +7,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::super::{Abilities, Address, Config, Control, Kernel, Net, Server, Stats};
+use super::super::{Abilities, Address, Config, Control, Kernel, Net, Observer, Server, Stats};
 use super::roster::{Guest, Leaving, Roster};
 use super::service::Service;
 use super::{Aside, Receive, Setup, serve};
@@ -44,7 +44,7 @@ use crate::protocol::Protocol;
 /// # Ok(())
 /// # }
 /// ```
-pub struct IterativeServer<Q, N = Kernel>(Setup<Q, N>);
+pub struct IterativeServer<Q, N = Kernel, O = ()>(Setup<Q, N, O>);
 
 impl<Q: Protocol> IterativeServer<Q> {
     /// Binds the listeners.
@@ -57,14 +57,19 @@ impl<Q: Protocol> IterativeServer<Q> {
     }
 }
 
-impl<Q, N> IterativeServer<Q, N> {
+impl<Q, N, O> IterativeServer<Q, N, O> {
     /// Reaches its sockets through `net` instead of the system.
-    pub fn with_net<M: Net>(self, net: M) -> IterativeServer<Q, M> {
+    pub fn with_net<M: Net>(self, net: M) -> IterativeServer<Q, M, O> {
         IterativeServer(self.0.with_net(net))
+    }
+
+    /// Tells `observer` everything it does.
+    pub fn with_observer<W: Observer>(self, observer: W) -> IterativeServer<Q, N, W> {
+        IterativeServer(self.0.with_observer(observer))
     }
 }
 
-impl<Q: Protocol, N: Net> Server for IterativeServer<Q, N> {
+impl<Q: Protocol, N: Net, O: Observer> Server for IterativeServer<Q, N, O> {
     fn addresses(&self) -> &[Address] {
         &self.0.addresses
     }
@@ -74,14 +79,14 @@ impl<Q: Protocol, N: Net> Server for IterativeServer<Q, N> {
     }
 
     fn run(self: Box<Self>) -> io::Result<Stats> {
-        let Setup { config, protocol, net, listeners, addresses, inbox } = self.0;
+        let Setup { config, protocol, net, observer, listeners, addresses, inbox } = self.0;
         let _span = tracing::debug_span!("serve", ?addresses, by = "iterative").entered();
         let (buffer, limits, ours) = (config.read_buffer, config.limits.clone(), net.clone());
         let aside = Aside::of(&config, &protocol);
         let begin = |roster: &Arc<Roster>| -> Box<Receive<'_>> {
             let roster = Arc::clone(roster);
             // One buffer for all of them: the textbook has no more.
-            let mut service = Service::new(net, protocol, &roster, buffer, &limits);
+            let mut service = Service::new((net, observer), protocol, &roster, buffer, &limits);
             Box::new(move |guest: Guest| {
                 let _leaving = Leaving(Arc::clone(&roster), guest.id);
                 service.serve(guest);

@@ -47,31 +47,37 @@ use super::{Abilities, Address, Config, Control, Expiry, Kernel, Net, Stats};
 use crate::protocol::Protocol;
 
 /// A blocking server that is bound and not yet running.
-struct Setup<Q, N> {
+struct Setup<Q, N, O> {
     config: Config,
     protocol: Q,
     net: N,
+    observer: O,
     listeners: Vec<Arc<Listener>>,
     addresses: Vec<Address>,
     inbox: Inbox,
 }
 
-impl<Q: Protocol> Setup<Q, Kernel> {
-    fn bind(config: Config, mut protocol: Q, abilities: Abilities) -> io::Result<Setup<Q, Kernel>> {
+impl<Q: Protocol> Setup<Q, Kernel, ()> {
+    fn bind(config: Config, mut protocol: Q, abilities: Abilities) -> io::Result<Setup<Q, Kernel, ()>> {
         abilities.accept_by(config.accept)?;
         datagrams::check(&config, &protocol)?;
         // Not even the listeners block: a connection that poll(2) has told of may be gone before it is accepted.
         let (listeners, addresses) = config.bind(true)?;
         let inbox = Inbox::new()?;
         protocol.begin(&inbox.post());
-        Ok(Setup { config, protocol, net: Kernel, listeners, addresses, inbox })
+        Ok(Setup { config, protocol, net: Kernel, observer: (), listeners, addresses, inbox })
     }
 }
 
-impl<Q, N> Setup<Q, N> {
-    fn with_net<M>(self, net: M) -> Setup<Q, M> {
-        let Setup { config, protocol, listeners, addresses, inbox, .. } = self;
-        Setup { config, protocol, net, listeners, addresses, inbox }
+impl<Q, N, O> Setup<Q, N, O> {
+    fn with_net<M>(self, net: M) -> Setup<Q, M, O> {
+        let Setup { config, protocol, observer, listeners, addresses, inbox, .. } = self;
+        Setup { config, protocol, net, observer, listeners, addresses, inbox }
+    }
+
+    fn with_observer<W>(self, observer: W) -> Setup<Q, N, W> {
+        let Setup { config, protocol, net, listeners, addresses, inbox, .. } = self;
+        Setup { config, protocol, net, observer, listeners, addresses, inbox }
     }
 
     fn control(&self) -> Control {

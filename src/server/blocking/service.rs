@@ -16,15 +16,16 @@ use super::super::deadlines::Due;
 use super::super::net::acquaint;
 use super::super::patience::{Life, Patience, Standing};
 use super::super::wheel::TICK;
-use super::super::{Expiry, Limits, Net};
+use super::super::{Expiry, Limits, Net, Observer};
 use super::roster::{Guest, Roster};
 use super::seat::{Seat, Writing, at_least_one_ms, count, is_bound};
 use crate::conn::Connection;
 use crate::protocol::{Host, Protocol};
 
 /// What a thread needs to serve connections, one after the other.
-pub(super) struct Service<Q, N> {
+pub(super) struct Service<Q, N, O> {
     net: N,
+    observer: O,
     host: Host<Q>,
     roster: Arc<Roster>,
     buffer: Box<[u8]>,
@@ -42,12 +43,19 @@ pub(super) struct Service<Q, N> {
     bound: Option<Duration>,
 }
 
-impl<Q: Protocol, N: Net> Service<Q, N> {
+impl<Q: Protocol, N: Net, O: Observer> Service<Q, N, O> {
     /// Serves by a `buffer` of so many bytes, within the `limits`.
-    pub(super) fn new(net: N, protocol: Q, roster: &Arc<Roster>, buffer: usize, limits: &Limits) -> Service<Q, N> {
+    pub(super) fn new(
+        (net, observer): (N, O),
+        protocol: Q,
+        roster: &Arc<Roster>,
+        buffer: usize,
+        limits: &Limits,
+    ) -> Service<Q, N, O> {
         let patience = Patience::of(limits);
         Service {
             net,
+            observer,
             host: Host::new(protocol).with_water(limits.high_water, limits.low_water),
             roster: Arc::clone(roster),
             buffer: vec![0; buffer.max(1)].into_boxed_slice(),
@@ -70,6 +78,7 @@ impl<Q: Protocol, N: Net> Service<Q, N> {
         count(&seat.counts.other, calls);
         let _span = tracing::debug_span!("connection", ?id, %peer).entered();
         tracing::debug!("accepted");
+        self.observer.accepted(id, &peer);
         (self.deadline, self.next, self.bound) = (None, None, None);
         self.life = Life::begin();
         let mut connection = Connection::open(&mut self.host, id, &peer);
@@ -87,6 +96,7 @@ impl<Q: Protocol, N: Net> Service<Q, N> {
         // What one connection leaves behind is not the next one's.
         self.host.turn.forget_output();
         self.host.take_deadline();
+        self.observer.closed(id);
         tracing::debug!("closed");
     }
 
@@ -107,6 +117,7 @@ impl<Q: Protocol, N: Net> Service<Q, N> {
                 }
                 Some(Due::Limit(expiry)) => {
                     self.roster.expired(expiry);
+                    self.observer.expired(id, expiry);
                     connection.settle(&mut self.host);
                     connection.give_up();
                     return Ok(());
@@ -118,7 +129,7 @@ impl<Q: Protocol, N: Net> Service<Q, N> {
                     pen = seat.take_the_pen(self.left());
                 }
                 let Some(writing) = &mut pen else { continue };
-                self.send(seat, writing, connection)
+                self.send(id, seat, writing, connection)
             } else {
                 connection.settle(&mut self.host);
                 pen = None;
@@ -167,7 +178,12 @@ impl<Q: Protocol, N: Net> Service<Q, N> {
             SockRef::from(&seat.source).set_read_timeout(left)?;
         }
         count(&seat.counts.reads, 1);
-        match self.net.recv(seat.source.as_source(), &mut self.buffer)? {
+        self.observer.waiting();
+        let received = self.net.recv(seat.source.as_source(), &mut self.buffer);
+        self.observer.waited(usize::from(received.is_ok()));
+        let bytes = received?;
+        self.observer.read(id, bytes);
+        match bytes {
             0 if self.roster.is_draining() && connection.kept() == 0 => connection.wind_up(),
             0 => connection.eof(&mut self.host, id),
             bytes => {
@@ -181,9 +197,17 @@ impl<Q: Protocol, N: Net> Service<Q, N> {
         Ok(())
     }
 
-    fn send(&mut self, seat: &Seat, writing: &mut Writing<'_>, connection: &mut Connection<Q>) -> io::Result<()> {
+    fn send(
+        &mut self,
+        id: Token,
+        seat: &Seat,
+        writing: &mut Writing<'_>,
+        connection: &mut Connection<Q>,
+    ) -> io::Result<()> {
         let by = (&self.net, &seat.counts);
-        let taken = writing.write(by, connection.outgoing(&self.host), self.left())?;
+        let owed = connection.outgoing(&self.host);
+        let taken = writing.write(by, owed, self.left())?;
+        self.observer.wrote(id, taken, owed.len());
         connection.sent(&mut self.host, taken);
         self.life.takes();
         Ok(())

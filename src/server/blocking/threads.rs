@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread;
 
-use super::super::{Abilities, Address, Config, Control, Kernel, Net, Server, Stats};
+use super::super::{Abilities, Address, Config, Control, Kernel, Net, Observer, Server, Stats};
 use super::roster::{Guest, Leaving, Roster};
 use super::service::Service;
 use super::{Aside, Receive, Setup, serve};
@@ -47,7 +47,7 @@ const MOST_BUFFER: usize = 16 * 1024;
 /// # Ok(())
 /// # }
 /// ```
-pub struct ThreadServer<Q, N = Kernel>(Setup<Q, N>);
+pub struct ThreadServer<Q, N = Kernel, O = ()>(Setup<Q, N, O>);
 
 impl<Q: Protocol> ThreadServer<Q> {
     /// Binds the listeners.
@@ -60,14 +60,19 @@ impl<Q: Protocol> ThreadServer<Q> {
     }
 }
 
-impl<Q, N> ThreadServer<Q, N> {
+impl<Q, N, O> ThreadServer<Q, N, O> {
     /// Reaches its sockets through `net` instead of the system.
-    pub fn with_net<M: Net>(self, net: M) -> ThreadServer<Q, M> {
+    pub fn with_net<M: Net>(self, net: M) -> ThreadServer<Q, M, O> {
         ThreadServer(self.0.with_net(net))
+    }
+
+    /// Tells clones of `observer`, one for each thread that serves, everything it does.
+    pub fn with_observer<W: Observer + Clone>(self, observer: W) -> ThreadServer<Q, N, W> {
+        ThreadServer(self.0.with_observer(observer))
     }
 }
 
-impl<Q: Protocol, N: Net + Sync> Server for ThreadServer<Q, N> {
+impl<Q: Protocol, N: Net + Sync, O: Observer + Clone> Server for ThreadServer<Q, N, O> {
     fn addresses(&self) -> &[Address] {
         &self.0.addresses
     }
@@ -77,7 +82,7 @@ impl<Q: Protocol, N: Net + Sync> Server for ThreadServer<Q, N> {
     }
 
     fn run(self: Box<Self>) -> io::Result<Stats> {
-        let Setup { config, protocol, net, listeners, addresses, inbox } = self.0;
+        let Setup { config, protocol, net, observer, listeners, addresses, inbox } = self.0;
         let _span = tracing::debug_span!("serve", ?addresses, by = "threads").entered();
         let (buffer, limits) = (config.read_buffer.min(MOST_BUFFER), config.limits.clone());
         let (stack, most) = (config.stack_size.max(LEAST_STACK), config.thread_limit.unwrap_or(usize::MAX).max(1));
@@ -85,7 +90,7 @@ impl<Q: Protocol, N: Net + Sync> Server for ThreadServer<Q, N> {
         let begin = |roster: &Arc<Roster>| -> Box<Receive<'_>> {
             let roster = Arc::clone(roster);
             Box::new(move |guest: Guest| {
-                let service = Service::new(net.clone(), protocol.clone(), &roster, buffer, &limits);
+                let service = Service::new((net.clone(), observer.clone()), protocol.clone(), &roster, buffer, &limits);
                 let thread = thread::Builder::new().name("connection".into()).stack_size(stack);
                 let roster = Arc::clone(&roster);
                 let converse = move || {

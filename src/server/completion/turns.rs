@@ -170,6 +170,7 @@ impl<Q: Protocol, O: Observer, F: Fate> Loop<Q, O, F> {
     #[inline(always)]
     fn turn(&mut self, timeout: Option<Duration>) -> (usize, io::Result<()>) {
         let before = self.ring.ledger().events;
+        self.common.observer.waiting();
         let turned = self.ring.turn(timeout != Some(Duration::ZERO), timeout);
         let told = (self.ring.ledger().events - before) as usize;
         self.common.observer.waited(told);

@@ -109,6 +109,7 @@ impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
         while !self.common.stopping {
             // Nothing but sockets to wait for is the common case, and costs no look at the clock.
             let timeout = if self.common.has_upkeep() { self.upkeep(events.len()) } else { None };
+            self.common.observer.waiting();
             if let Err(error) = self.poller.wait(&mut events, timeout) {
                 self.wait_failed(error)?;
                 continue;
