@@ -29,6 +29,9 @@ import threading
 import time
 
 ROOT = os.path.relpath(f"{os.path.dirname(os.path.abspath(__file__))}/..")
+sys.path.insert(0, f"{ROOT}/benches/contestants")
+
+from harness import LOAD_CPU, SERVER_CPU, pin  # noqa: E402
 
 
 def main():
@@ -37,7 +40,8 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     backends = options.backends.split(",") if options.backends else available(options)
     random.seed(options.seed)
-    rates = {backend: calibrate(options, backend) for backend in backends}
+    pin(LOAD_CPU)()  # this program, which is the crowd, and with it the load
+    rates = {backend: options.rate or calibrate(options, backend) for backend in backends}
     rounds = []
     for number in range(options.rounds):
         for backend in random.sample(backends, len(backends)):
@@ -61,6 +65,7 @@ def arguments():
     parser.add_argument("--backends", metavar="NAMES")
     parser.add_argument("--slow", type=int, default=5_000, metavar="N", help="slow connections")
     parser.add_argument("--active", type=int, default=50, metavar="N", help="well-behaved connections")
+    parser.add_argument("--rate", type=int, metavar="N", help="requests a second, the same for all")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--duration", default="1s", metavar="TIME", help="of one visit")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
@@ -83,7 +88,8 @@ class Server:
 
     def __init__(self, options, backend):
         command = [options.pollmark, "serve", "--backend", backend, "--protocol", "echo", "--listen", "127.0.0.1:0"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                        preexec_fn=pin(SERVER_CPU))
         first_line = self.process.stdout.readline()
         bound = re.search(r"127\.0\.0\.1:(\d+)", first_line)
         if not bound:
