@@ -12,9 +12,9 @@
 //! | a move of all N | 6,000 + 3,000 N | as the first | 5,400, and an add each |
 //!
 //! in instructions, the kernel's and ours, of Linux 6.1 on x86-64 in an emulator that counts them: `benches/icount`. A
-//! newer kernel has fewer of all of them (poll(2) of 9,000 sources takes 545 for each there, and 431 on 6.18), so that
+//! newer kernel has fewer of all of them (poll(2) of 9,000 sources takes 509 for each there, and 431 on 6.18), so that
 //! it is the proportions that matter, and these can be wrong by a third: where the two sides cost the same, the
-//! difference of a source or two is less than 5 % of a request, whose send(2) and recv(2) take 13,500.
+//! difference of a source or two is less than 5 % of a request, whose send(2) and recv(2) take 12,000.
 //!
 //! Only the add is not priced as counted. At the lower price a server whose few connections come and go would change to
 //! epoll(7) with its third or fourth; at this one it stays on poll(2) up to some ten, at 5.4 calls a connection instead
