@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use super::Failure;
-use crate::report::{Summary, read, splice, terminal, write};
+use crate::report::{Summary, read, schema, splice, terminal, write};
 
 /// Shows a comparison made earlier, from its results.json, and writes its report anew if asked.
 #[derive(clap::Args)]
@@ -15,27 +15,35 @@ Examples:
   pollmark report results.json --out again      also report.html, report.md, results.csv, tables.tex and plots/*.svg,
                                                 in the directory `again`
   pollmark report results/ --splice README.md   also puts the tables into README.md, between the two lines
-                                                <!-- pollmark: begin --> and <!-- pollmark: end -->")]
+                                                <!-- pollmark: begin --> and <!-- pollmark: end -->
+  pollmark report --schema                      what a results.json consists of, as JSON Schema")]
 pub(super) struct Arguments {
     /// The results.json, or the directory it is in; or that of a comparison that still runs, or was killed.
-    record: PathBuf,
+    #[arg(required_unless_present = "schema")]
+    record: Option<PathBuf>,
     /// Write the report into this directory.
     #[arg(long, value_name = "DIRECTORY")]
     out: Option<PathBuf>,
     /// Put the tables into this Markdown file, between its two marker lines, with the commands that made them.
     #[arg(long, value_name = "FILE")]
     splice: Option<PathBuf>,
+    /// Print the JSON Schema of results.json, and nothing else.
+    #[arg(long, exclusive = true)]
+    schema: bool,
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
-    let record = read(&arguments.record).map_err(Failure::usage)?;
+    let Some(from) = &arguments.record else {
+        return Ok(std::io::stdout().lock().write_all(schema::RESULTS.as_bytes())?);
+    };
+    let record = read(from).map_err(Failure::usage)?;
     let summary = Summary::of(&record);
     std::io::stdout().lock().write_all(terminal::render(&summary, super::style()).as_bytes())?;
     if let Some(directory) = &arguments.out {
         write(&record, directory).map_err(Failure::failed)?;
     }
     if let Some(file) = &arguments.splice {
-        let words = ["pollmark".into(), "report".into(), path(&arguments.record), "--splice".into(), path(file)];
+        let words = ["pollmark".into(), "report".into(), path(from), "--splice".into(), path(file)];
         splice::into_file(&summary, &words, file).map_err(|error| match error.kind() {
             ErrorKind::InvalidInput => Failure::usage(error),
             _ => Failure::failed(error),

@@ -15,6 +15,7 @@
 //! | which plots are made of it, and how each is drawn | `charts.rs` `charts/`, `plot/` |
 //! | how to repeat it, and how to cite it | `reproduce.rs` `citation.rs` |
 //! | sums over all that was written, and what of an earlier call is no longer made | `sums.rs` |
+//! | what a record consists of, for other programs | `schema.rs` |
 //! | several comparisons on one page | `digest.rs` |
 //! | not of a record, but of what each mechanism says | `semantics/` |
 //! | not of a record, but of what can be asked for | `workloads.rs` `contestants.rs` |
@@ -42,6 +43,7 @@ mod population;
 pub mod reproduce;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod sample;
+pub mod schema;
 pub mod semantics;
 pub mod splice;
 mod summary;

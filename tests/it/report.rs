@@ -114,6 +114,14 @@ fn a_record_against_itself_is_indistinguishable_and_against_a_faster_one_it_lose
 }
 
 #[test]
+fn the_schema_of_a_record_is_printed_alone() {
+    let output = run(&["report", "--schema"]);
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(schema["properties"]["schema"]["maximum"], 1, "{schema}");
+    fails(&run(&["report"]), 2, &["<RECORD>"]);
+}
+
+#[test]
 fn what_is_no_record_is_refused_in_one_line() {
     let scratch = Scratch::new("no-record");
     fails(&run(&["report", &scratch.path("nowhere.json")]), 2, &["nowhere.json", "cannot read"]);
