@@ -13,6 +13,7 @@
 
 mod backends;
 mod compare;
+mod completions;
 mod contestants;
 mod diff;
 mod limits;
@@ -58,6 +59,7 @@ enum Command {
     Diff(diff::Arguments),
     Semantics(semantics::Arguments),
     Workloads(workloads::Arguments),
+    Completions(completions::Arguments),
 }
 
 const EXIT_CODES: &str = "\
@@ -87,6 +89,7 @@ pub fn run(registry: &Registry, arguments: impl IntoIterator<Item = OsString>) -
             Command::Diff(arguments) => diff::run(arguments),
             Command::Semantics(arguments) => semantics::run(registry, arguments),
             Command::Workloads(arguments) => workloads::run(arguments),
+            Command::Completions(arguments) => completions::run(arguments),
         },
         Err(error) => explain(&error),
     };
