@@ -24,6 +24,7 @@ mod report;
 mod semantics;
 mod serve;
 mod signals;
+mod site;
 mod trace;
 mod workloads;
 
@@ -57,6 +58,7 @@ enum Command {
     Contestants(contestants::Arguments),
     Report(report::Arguments),
     Diff(diff::Arguments),
+    Site(site::Arguments),
     Semantics(semantics::Arguments),
     Workloads(workloads::Arguments),
     Completions(completions::Arguments),
@@ -87,6 +89,7 @@ pub fn run(registry: &Registry, arguments: impl IntoIterator<Item = OsString>) -
             Command::Contestants(arguments) => contestants::run(arguments),
             Command::Report(arguments) => report::run(arguments),
             Command::Diff(arguments) => diff::run(arguments),
+            Command::Site(arguments) => site::run(arguments),
             Command::Semantics(arguments) => semantics::run(registry, arguments),
             Command::Workloads(arguments) => workloads::run(arguments),
             Command::Completions(arguments) => completions::run(arguments),

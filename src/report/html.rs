@@ -77,6 +77,17 @@ pub fn render(summary: &Summary<'_>) -> String {
     out
 }
 
+/// Another page, in the same style, of a site: nothing runs in it, and nothing is fetched.
+pub(super) fn page(title: &str, body: &str) -> String {
+    let title = escape(&plain(title));
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
+         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n"
+    )
+}
+
 /// The claim, the answer, the crossover, and how far they go.
 fn first_screen(out: &mut String, summary: &Summary<'_>, name: &str, groups: &[Group]) {
     let record = summary.record;
@@ -255,7 +266,7 @@ fn how_to_repeat(out: &mut String, summary: &Summary<'_>) {
     );
 }
 
-fn paragraph(out: &mut String, class: &str, text: &str) {
+pub(super) fn paragraph(out: &mut String, class: &str, text: &str) {
     let class = if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };
     let _ = writeln!(out, "<p{class}>{}</p>", escape(&plain(text)));
 }

@@ -16,7 +16,7 @@
 //! | how to repeat it, and how to cite it | `reproduce.rs` `citation.rs` |
 //! | sums over all that was written, and what of an earlier call is no longer made | `sums.rs` |
 //! | what a record consists of, for other programs | `schema.rs` |
-//! | several comparisons on one page | `digest.rs` |
+//! | several comparisons on one page, or on many | `digest.rs` `site.rs` |
 //! | not of a record, but of what each mechanism says | `semantics/` |
 //! | not of a record, but of what can be asked for | `workloads.rs` `contestants.rs` |
 
@@ -45,6 +45,7 @@ pub mod reproduce;
 pub(crate) mod sample;
 pub mod schema;
 pub mod semantics;
+pub mod site;
 pub mod splice;
 mod summary;
 mod sums;

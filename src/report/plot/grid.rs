@@ -32,7 +32,8 @@ pub(in super::super) enum Square {
     Nothing(String),
 }
 
-const LEFT: f64 = 104.0;
+/// Room for labels at the left: at least, and at most.
+const LEFT: (f64, f64) = (104.0, 300.0);
 const TOP: f64 = 30.0;
 const CELL: (f64, f64) = (76.0, 30.0);
 /// From this factor on, the colour grows no stronger.
@@ -42,7 +43,8 @@ const MORE: &str = "#d55e00";
 
 impl Grid {
     pub(super) fn render(&self) -> String {
-        let (width, height) = (LEFT + CELL.0 * self.columns.len() as f64, CELL.1 * self.rows.len() as f64);
+        let left = self.left();
+        let (width, height) = (left + CELL.0 * self.columns.len() as f64, CELL.1 * self.rows.len() as f64);
         let size = ((width + 12.0).max(380.0), TOP + height + 44.0);
         let attributes = format!(r#" data-row="{}""#, self.row);
         let mut out = super::begin("grid", size, &self.title, &attributes, &self.numbers());
@@ -51,17 +53,17 @@ impl Grid {
             let _ = writeln!(
                 out,
                 r#"<text x="{}" y="{:.1}" text-anchor="end" font-size="12">{}</text>"#,
-                LEFT - 8.0,
+                left - 8.0,
                 top + CELL.1 / 2.0 + 4.0,
                 escape(&plain(label))
             );
             for (across, square) in squares.iter().enumerate() {
-                self.draw(&mut out, (LEFT + CELL.0 * across as f64, top), &self.place(down, across), square);
+                self.draw(&mut out, (left + CELL.0 * across as f64, top), &self.place(down, across), square);
             }
         }
         let bottom = TOP + height + 16.0;
         for (across, label) in self.columns.iter().enumerate() {
-            let middle = LEFT + CELL.0 * (across as f64 + 0.5);
+            let middle = left + CELL.0 * (across as f64 + 0.5);
             let _ = writeln!(
                 out,
                 r#"<text x="{middle}" y="{bottom}" text-anchor="middle" font-size="12">{}</text>"#,
@@ -71,7 +73,7 @@ impl Grid {
         let _ = writeln!(
             out,
             r#"<text x="{:.1}" y="{}" text-anchor="middle">{}</text>"#,
-            LEFT + width / 2.0 - LEFT / 2.0,
+            (left + width) / 2.0,
             bottom + 18.0,
             self.x_label
         );
@@ -84,6 +86,12 @@ impl Grid {
         }
         out.push_str("</svg>\n");
         out
+    }
+
+    /// Where the fields begin: behind the longest label.
+    fn left(&self) -> f64 {
+        let longest = self.rows.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
+        (longest as f64 * 7.0 + 20.0).clamp(LEFT.0, LEFT.1)
     }
 
     fn place(&self, down: usize, across: usize) -> String {
@@ -132,7 +140,7 @@ impl Grid {
         let mut path = String::new();
         for (down, (_, squares)) in self.rows.iter().enumerate() {
             for across in 0..squares.len() {
-                let (left, top) = (LEFT + CELL.0 * across as f64, TOP + CELL.1 * down as f64);
+                let (left, top) = (self.left() + CELL.0 * across as f64, TOP + CELL.1 * down as f64);
                 let here = costs_more(down, across);
                 if turns(here, costs_more(down, across + 1)) {
                     let _ = write!(path, "M{} {top}v{}", left + CELL.0, CELL.1);
@@ -209,7 +217,14 @@ mod tests {
     #[test]
     fn the_contour_runs_where_it_begins_to_cost_more_and_nowhere_else() {
         // Between 0.8 and 3.0; not between 0.8 and 1.0, which both cost no more; not beside what is void.
-        assert_eq!(grid().contour(), format!("M{} {TOP}v{}", LEFT + CELL.0, CELL.1));
+        assert_eq!(grid().contour(), format!("M{} {TOP}v{}", LEFT.0 + CELL.0, CELL.1));
+    }
+
+    #[test]
+    fn labels_have_the_room_they_need() {
+        let mut grid = grid();
+        grid.rows[0].0 = "1 active, none handed on".to_owned();
+        assert!(grid.left() > 24.0 * 6.5 && grid.contour().starts_with(&format!("M{} ", grid.left() + CELL.0)));
     }
 
     #[test]
