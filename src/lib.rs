@@ -17,6 +17,7 @@
 //! | what is done to a server: the load, verified | `workload` (feature `report`) |
 //! | a poller alone, without a server | `exercise` (feature `report`) |
 //! | server and load in processes of their own | `child` (feature `report`) |
+//! | what the kernel shows of sockets | `observe` (feature `report`) |
 //! | measuring: records, statistics, facts of the host | `measure` (feature `report`) |
 //! | what is made of the records | `report` (feature `report`) |
 //! | the command | `cli` (feature `cli`) |
@@ -54,6 +55,8 @@ pub mod limits;
 #[cfg(feature = "report")]
 pub mod measure;
 pub mod mechanism;
+#[cfg(feature = "report")]
+pub mod observe;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod properties;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
+use crate::observe::named;
+
 /// Counters of trouble: in which file, under which heading, by which name, and whether it may not rise at all.
 const TROUBLE: [(&str, &str, &str, bool); 5] = [
     ("/proc/net/netstat", "TcpExt:", "ListenOverflows", true),
@@ -59,17 +61,6 @@ pub(super) fn forbidden(risen: &BTreeMap<String, u64>) -> Option<String> {
     Some(format!("the kernel dropped connections on this host meanwhile ({name} rose by {rise})"))
 }
 
-/// The figure called `name`: /proc/net has a line of names and below it a line of figures.
-fn named(text: &str, prefix: &str, name: &str) -> Option<u64> {
-    let mut lines = text.lines().filter(|line| line.starts_with(prefix));
-    while let (Some(names), Some(figures)) = (lines.next(), lines.next()) {
-        if let Some(at) = names.split_whitespace().position(|one| one == name) {
-            return figures.split_whitespace().nth(at)?.parse().ok();
-        }
-    }
-    None
-}
-
 fn stolen(stat: &str) -> Option<Duration> {
     // user nice system idle iowait irq softirq steal
     let figures = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
@@ -80,14 +71,6 @@ fn stolen(stat: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn figures_are_found_under_their_names() {
-        let text = "TcpExt: SyncookiesSent ListenOverflows ListenDrops\nTcpExt: 1 2 3\nIpExt: InNoRoutes\nIpExt: 9\n";
-        assert_eq!(named(text, "TcpExt:", "ListenDrops"), Some(3));
-        assert_eq!(named(text, "IpExt:", "InNoRoutes"), Some(9));
-        assert_eq!(named(text, "TcpExt:", "TCPTimeouts"), None);
-    }
 
     #[test]
     fn steal_is_the_eighth_figure_of_all_cpus() {

@@ -45,8 +45,15 @@ fn nothing_points_back_up() {
     let descriptors = [&ends[..], &["std::net::Tcp", "Source<", "Poller"]].concat();
     forbid("src/protocol", &descriptors, "a protocol knows no descriptor");
     forbid("src/conn.rs", &[&descriptors[..], &["std::net"]].concat(), "a connection knows no descriptor");
-    let above =
-        ["crate::mechanism", "crate::simulation", "crate::measure", "crate::report", "crate::workload", "crate::cli::"];
+    let above = [
+        "crate::mechanism",
+        "crate::simulation",
+        "crate::measure",
+        "crate::observe",
+        "crate::report",
+        "crate::workload",
+        "crate::cli::",
+    ];
     forbid(
         "src/server",
         &[&above[..], &["crate::client"]].concat(),
@@ -54,6 +61,9 @@ fn nothing_points_back_up() {
     );
     forbid("src/client", &[&above[..], &["crate::server", "crate::conn"]].concat(), "a client asks any server");
     forbid("src/measure", &["crate::report", "crate::cli"], "measuring knows nothing of what is made of its records");
+    let judges =
+        ["crate::measure", "crate::report", "crate::cli::", "crate::workload", "crate::child", "crate::exercise"];
+    forbid("src/observe", &judges, "what the kernel shows is shown to whoever asks");
     let users = [&above[..], &["crate::server", "crate::child"]].concat();
     for limits in ["src/limits.rs", "src/limits"] {
         forbid(limits, &users, "limits are the host's, whatever is done within them");
