@@ -26,6 +26,7 @@ mod serve;
 mod signals;
 mod site;
 mod trace;
+mod watch;
 mod workloads;
 
 use std::ffi::OsString;
@@ -60,6 +61,7 @@ enum Command {
     Diff(diff::Arguments),
     Site(site::Arguments),
     Semantics(semantics::Arguments),
+    Watch(watch::Arguments),
     Workloads(workloads::Arguments),
     Completions(completions::Arguments),
 }
@@ -68,7 +70,8 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    done
   1    it was tried and failed: a server that could not run, a void measurement, a gate that is
-       not met and not explained, two hosts that differ, a record that loses to another
+       not met and not explained, two hosts that differ, a record that loses to another,
+       a prediction that did not hold, a port nobody is at
   2    nothing was tried: a wrong argument, or a limit of this host that does not allow it
   130  interrupted (Ctrl-C); what was measured until then is kept
   143  terminated, likewise";
@@ -91,10 +94,11 @@ pub fn run(registry: &Registry, arguments: impl IntoIterator<Item = OsString>) -
             Command::Diff(arguments) => diff::run(arguments),
             Command::Site(arguments) => site::run(arguments),
             Command::Semantics(arguments) => semantics::run(registry, arguments),
+            Command::Watch(arguments) => watch::run(arguments),
             Command::Workloads(arguments) => workloads::run(arguments),
             Command::Completions(arguments) => completions::run(arguments),
         },
-        Err(error) => explain(&error),
+        Err(error) => misunderstood(&error),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -114,7 +118,7 @@ pub(crate) fn understand(arguments: Vec<OsString>) -> Result<(), (u8, String)> {
     let program = std::iter::once(OsString::from("pollmark"));
     match Cli::try_parse_from(program.chain(arguments)) {
         Err(error) if error.use_stderr() => {
-            let failure = explain(&error).expect_err("it is one");
+            let failure = misunderstood(&error).expect_err("it is one");
             Err((failure.code, failure.message.unwrap_or_default()))
         }
         _ => Ok(()),
@@ -217,7 +221,7 @@ const VERSION: &str = if env!("POLLMARK_COMMIT").is_empty() {
 };
 
 /// Help and version as they are; anything else in one line that ends with where to read on.
-fn explain(error: &clap::Error) -> Result<(), Failure> {
+fn misunderstood(error: &clap::Error) -> Result<(), Failure> {
     let text = error.to_string();
     if !error.use_stderr() {
         return Ok(io::stdout().write_all(text.as_bytes())?);
@@ -248,7 +252,7 @@ mod tests {
     #[test]
     fn a_wrong_argument_is_one_line_and_names_it() {
         let error = Cli::try_parse_from(["pollmark", "backends", "--colour"]).err().expect("no such option");
-        let failure = explain(&error).expect_err("wrong");
+        let failure = misunderstood(&error).expect_err("wrong");
         let message = failure.message.expect("said");
         assert_eq!((failure.code, message.lines().count()), (2, 1), "{message}");
         assert!(message.contains("--colour"), "{message}");

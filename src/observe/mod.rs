@@ -9,6 +9,7 @@
 //! | one socket, its state, its queues, its figures | `socket.rs` |
 //! | all sockets of a port, asked of the kernel | `listing.rs`, `diag.rs` (sock_diag), `table.rs` (/proc) |
 //! | a port: listeners, connections, whose they are | `port.rs` |
+//! | the same again and again, at little cost | `watch.rs` |
 //! | the descriptors of a process, and what each names | `descriptors.rs` |
 //! | what the host has counted since it started | `counters.rs` |
 //!
@@ -40,6 +41,7 @@ mod listing;
 mod port;
 mod socket;
 mod table;
+mod watch;
 
 pub(crate) use counters::named;
 pub use counters::{COUNTERS, counter};
@@ -47,6 +49,7 @@ pub use descriptors::{Descriptor, Kind, descriptors, descriptors_of};
 pub use listing::Sockets;
 pub use port::{Owner, Port};
 pub use socket::{Figures, Memory, Socket, State};
+pub use watch::{View, Watch};
 
 use std::io;
 

@@ -18,6 +18,7 @@
 //! | what a record consists of, for other programs | `schema.rs` |
 //! | several comparisons on one page, or on many | `digest.rs` `site.rs` |
 //! | not of a record, but of what each mechanism says | `semantics/` |
+//! | not of a record, but of what the kernel shows of sockets | `watch.rs` |
 //! | not of a record, but of what can be asked for | `workloads.rs` `contestants.rs` |
 
 mod charts;
@@ -52,6 +53,7 @@ mod sums;
 mod table;
 pub mod terminal;
 mod text;
+pub mod watch;
 mod wording;
 pub mod workloads;
 

@@ -29,7 +29,7 @@ impl Default for Style {
 
 pub(super) const BOLD: &str = "1";
 pub(super) const FAINT: &str = "2";
-const GREEN: &str = "32";
+pub(super) const GREEN: &str = "32";
 pub(super) const RED: &str = "31";
 
 /// Ranked tables, then an overview, so that the conclusion is what remains in sight.
