@@ -16,6 +16,7 @@ mod compare;
 mod completions;
 mod contestants;
 mod diff;
+mod explain;
 mod limits;
 mod load;
 mod merge;
@@ -62,6 +63,7 @@ enum Command {
     Site(site::Arguments),
     Semantics(semantics::Arguments),
     Watch(watch::Arguments),
+    Explain(explain::Arguments),
     Workloads(workloads::Arguments),
     Completions(completions::Arguments),
 }
@@ -95,6 +97,7 @@ pub fn run(registry: &Registry, arguments: impl IntoIterator<Item = OsString>) -
             Command::Site(arguments) => site::run(arguments),
             Command::Semantics(arguments) => semantics::run(registry, arguments),
             Command::Watch(arguments) => watch::run(arguments),
+            Command::Explain(arguments) => explain::run(registry, arguments),
             Command::Workloads(arguments) => workloads::run(arguments),
             Command::Completions(arguments) => completions::run(arguments),
         },

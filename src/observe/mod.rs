@@ -11,6 +11,7 @@
 //! | a port: listeners, connections, whose they are | `port.rs` |
 //! | the same again and again, at little cost | `watch.rs` |
 //! | the descriptors of a process, and what each names | `descriptors.rs` |
+//! | questions, and experiments that answer them | `explain/` |
 //! | what the host has counted since it started | `counters.rs` |
 //!
 //! ```
@@ -37,6 +38,7 @@
 mod counters;
 mod descriptors;
 mod diag;
+pub mod explain;
 mod listing;
 mod port;
 mod socket;

@@ -18,7 +18,7 @@
 //! | what a record consists of, for other programs | `schema.rs` |
 //! | several comparisons on one page, or on many | `digest.rs` `site.rs` |
 //! | not of a record, but of what each mechanism says | `semantics/` |
-//! | not of a record, but of what the kernel shows of sockets | `watch.rs` |
+//! | not of a record, but of what the kernel shows of sockets | `watch.rs` `explain.rs` |
 //! | not of a record, but of what can be asked for | `workloads.rs` `contestants.rs` |
 
 mod charts;
@@ -28,6 +28,7 @@ pub mod csv;
 mod derived;
 mod diff;
 pub mod digest;
+pub mod explain;
 mod format;
 pub mod hlog;
 pub mod html;

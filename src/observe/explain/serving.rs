@@ -1,0 +1,569 @@
+//! Serving: whom a server keeps waiting, and for what: one at a time, a thread each, one call in the loop, one request
+//! before another, a connection for each, and four ways to have waited long enough.
+
+use std::collections::HashSet;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use super::experiment::{CALL, Experiment, PATIENCE, SOCK_DIAG, again};
+use super::{Knob, Topic};
+use crate::client::{Client, Endpoint, Frames, Settings, Timeouts};
+use crate::mechanism::Mechanism;
+use crate::observe::{Sockets, State, counter};
+use crate::protocol::{Context, Echo, Peer, Protocol};
+use crate::server::{Address, Config, Limits, Stats};
+use crate::usage;
+
+pub(super) const ONE_AT_A_TIME: Topic = Topic {
+    name: "one-at-a-time",
+    question: "A server takes one client, serves it to the end, and takes the next. What does the next one see?",
+    prediction: "A connection, and nothing else: the kernel connects it and takes what it sends, and nobody reads that \
+                 until the first client has gone, however idle that one is.",
+    knobs: &[
+        Knob {
+            name: "threads",
+            default: 0,
+            range: (0, 1),
+            meaning: "1: a thread for each client, and the second is answered",
+        },
+        Knob { name: "wait_ms", default: 200, range: (10, 5_000), meaning: "how long the second client waits, in ms" },
+    ],
+    read_on: &[
+        "accept(2)",
+        "`pollmark serve --backend iterative`",
+        "Stevens, UNIX Network Programming, 1: iterative servers",
+    ],
+    run: |experiment| {
+        let wait = Duration::from_millis(experiment.setting("wait_ms"));
+        let mechanism = if experiment.setting("threads") == 1 { "threads" } else { "iterative" };
+        let text = serve(experiment, mechanism, Limits::default(), Echo, |experiment, address| {
+            let (mut first, _) = experiment.connect(address)?;
+            let echoed = ask(experiment, &mut first, PATIENCE)?;
+            experiment.claim("the first client is answered", true, echoed);
+            let (mut second, local) = experiment.connect(address)?;
+            let meanwhile = ask(experiment, &mut second, wait)?;
+            experiment.claim("the second is answered while the first is idle", false, meanwhile);
+            let mut kept = String::new();
+            if experiment.shows_sockets() {
+                let end = experiment.end("the second connection", address, local, |_| true)?;
+                experiment.socket("the server's end of the second connection", &end);
+                experiment.claim("bytes of it that nobody reads", 1, end.receive_queue);
+                kept = format!(", and the kernel kept {} byte of it in a connection of no program", end.receive_queue);
+            }
+            experiment.close(first, "by the first client");
+            let afterwards = meanwhile || answered(&mut second, PATIENCE)?;
+            experiment.claim("the second is answered once the first has gone", true, afterwards);
+            Ok(format!(
+                "With the first client connected and idle, the second was {} within {} ms{kept}. When the first had \
+                closed, it was {}. \
+                 A server of one client at a time is as fast as its idlest client allows, which is why there are \
+                 threads, and loops.",
+                if meanwhile { "answered" } else { "not answered" },
+                wait.as_millis(),
+                if afterwards { "answered" } else { "not answered" },
+            ))
+        })?;
+        Ok(text.0)
+    },
+};
+
+pub(super) const THREAD_PER_CONNECTION: Topic = Topic {
+    name: "thread-per-connection",
+    question: "What does a thread for each connection cost?",
+    prediction: "A thread of the kernel for each client that is connected, idle ones too, with a stack of its own in \
+    the \
+                 process's address space and some memory that it touches; a loop has none of these.",
+    knobs: &[
+        Knob { name: "clients", default: 50, range: (1, 1_000), meaning: "how many clients are connected, and idle" },
+        Knob { name: "loop", default: 0, range: (0, 1), meaning: "1: a loop instead, and no thread is added" },
+    ],
+    read_on: &[
+        "pthread_create(3)",
+        "pthread_attr_setstacksize(3)",
+        "proc(5): /proc/pid/task",
+        "`pollmark compare --backends threads,epoll`",
+    ],
+    run: |experiment| {
+        if !cfg!(linux_like) {
+            return Err(crate::observe::not_visible("the threads of a process"));
+        }
+        let clients = experiment.size("clients");
+        let mechanism = if experiment.setting("loop") == 1 {
+            Mechanism::choose(experiment.registry)?.name().to_owned()
+        } else {
+            "threads".to_owned()
+        };
+        let text = serve(experiment, &mechanism, Limits::default(), Echo, |experiment, address| {
+            let (mut warm, _) = experiment.connect(address)?;
+            ask(experiment, &mut warm, PATIENCE)?;
+            let before = Process::now()?;
+            let mut connected = Vec::new();
+            for _ in 0..clients {
+                let mut client = TcpStream::connect_timeout(&address, PATIENCE)?;
+                client.write_all(b"x")?;
+                if !answered(&mut client, PATIENCE)? {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "a client was not answered"));
+                }
+                connected.push(client);
+            }
+            let after = Process::now()?;
+            experiment.note(format!("{clients} clients connect, are answered once, and stay"));
+            let threads = after.threads.saturating_sub(before.threads);
+            experiment.figure("threads of this process, before", before.threads, "/proc/self/task");
+            experiment.figure("and after", after.threads, "/proc/self/task");
+            experiment.claim("threads more", clients, threads);
+            let each = |bytes: u64| bytes / clients as u64;
+            let space = each(after.space.saturating_sub(before.space));
+            let memory = each(after.memory.saturating_sub(before.memory));
+            experiment.figure("address space more, for each client", format!("{space} B"), "/proc/self/statm");
+            experiment.figure(
+                "memory of its own more, for each client",
+                format!("{memory} B"),
+                "/proc/self/smaps_rollup",
+            );
+            Ok(format!(
+                "{clients} idle clients brought {threads} threads more. Each client took {space} bytes of address \
+                space, which is cheap, and {memory} bytes \
+                 of memory that the process really has, in which the kernel's own part of a thread is not counted. \
+                 Both are \
+                 paid for being connected, not for saying anything: `pollmark compare --backends threads,epoll --idle \
+                 0,5000` measures the rest.",
+            ))
+        })?;
+        Ok(text.0)
+    },
+};
+
+/// What a process has.
+struct Process {
+    threads: usize,
+    space: u64,
+    memory: u64,
+}
+
+impl Process {
+    fn now() -> io::Result<Process> {
+        let threads = std::fs::read_dir("/proc/self/task")?.count();
+        let status = std::fs::read_to_string("/proc/self/status")?;
+        let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap_or_default();
+        let kibibytes = size.split_whitespace().next().and_then(|text| text.parse::<u64>().ok()).unwrap_or_default();
+        Ok(Process { threads, space: kibibytes * 1024, memory: usage::private_memory().unwrap_or_default() })
+    }
+}
+
+pub(super) const BLOCKING_CALL_IN_THE_LOOP: Topic = Topic {
+    name: "blocking-call-in-the-loop",
+    question: "One client of an event loop asks for something slow, and the loop waits for it. What do the others see?",
+    prediction: "Nothing, all of them, until that call returns: a loop is one thread, and whatever it does for one it \
+    does \
+                 instead of serving the rest. With a thread for each connection only that one waits.",
+    knobs: &[
+        Knob { name: "clients", default: 4, range: (1, 100), meaning: "how many others there are" },
+        Knob { name: "hold_ms", default: 100, range: (10, 2_000), meaning: "how long the call lasts, in ms, at least" },
+        Knob {
+            name: "threads",
+            default: 0,
+            range: (0, 1),
+            meaning: "1: a thread for each client, and the others are answered",
+        },
+    ],
+    read_on: &["epoll(7)", "libuv: Don't block the event loop", "`pollmark explain thread-per-connection`"],
+    run: |experiment| {
+        let (clients, hold) = (experiment.size("clients"), Duration::from_millis(experiment.setting("hold_ms")));
+        let mechanism = match experiment.setting("threads") {
+            1 => "threads".to_owned(),
+            _ => Mechanism::choose(experiment.registry)?.name().to_owned(),
+        };
+        let gate = Gate::default();
+        let text = serve(experiment, &mechanism, Limits::default(), gate.clone(), |experiment, address| {
+            let mut others = Vec::new();
+            for _ in 0..clients {
+                let mut other = TcpStream::connect_timeout(&address, PATIENCE)?;
+                other.write_all(b"x")?;
+                answered(&mut other, PATIENCE)?;
+                others.push(other);
+            }
+            experiment.note(format!("{clients} clients are connected, and were answered once"));
+            let mut slow = TcpStream::connect_timeout(&address, PATIENCE)?;
+            slow.write_all(b"s")?;
+            gate.entered()?;
+            experiment.note("another asks for something slow, and the server is in the call");
+            let began = Instant::now();
+            for other in &mut others {
+                other.write_all(b"x")?;
+            }
+            let mut served = 0;
+            for other in &mut others {
+                served +=
+                    usize::from(answered(other, hold.saturating_sub(began.elapsed()).max(Duration::from_millis(1)))?);
+            }
+            let lasted = began.elapsed();
+            experiment.claim("others answered while the call lasts", 0, served);
+            gate.open();
+            let mut later = served;
+            for other in &mut others {
+                later += usize::from(later < clients && answered(other, PATIENCE)?);
+            }
+            experiment.note("the call returns");
+            experiment.figure("it had lasted", format!("{} ms", lasted.as_millis()), "the clock");
+            experiment.claim("others answered when it is over", clients, later);
+            Ok(format!(
+                "On {mechanism} the call lasted {} ms, and {served} of {clients} other clients were answered \
+                meanwhile; when it was over, {later}. None of them \
+                 had asked for anything slow. What may take long (a file, a name, a lock, a query) belongs on a \
+                 thread of its own, or is \
+                 done in steps.",
+                lasted.as_millis(),
+            ))
+        });
+        // Whatever has happened, nobody is left in the call.
+        gate.open();
+        Ok(text?.0)
+    },
+};
+
+pub(super) const HEAD_OF_LINE: Topic = Topic {
+    name: "head-of-line",
+    question: "A client sends a slow request and a quick one. When is the quick one answered?",
+    prediction: "On one connection, after the slow one: answers keep the order of the requests, and TCP that of the \
+    bytes. On \
+                 a connection of its own, at once.",
+    knobs: &[
+        Knob {
+            name: "own",
+            default: 0,
+            range: (0, 1),
+            meaning: "1: the first attempt too has two connections, and is not held up",
+        },
+        Knob {
+            name: "hold_ms",
+            default: 100,
+            range: (10, 2_000),
+            meaning: "how long the slow request takes, in ms, at least",
+        },
+    ],
+    read_on: &["RFC 9112, 9.3.2: Pipelining", "RFC 9114, 2: HTTP/3", "`pollmark compare --outstanding 1,4`"],
+    run: |experiment| {
+        let hold = Duration::from_millis(experiment.setting("hold_ms"));
+        let attempt = |experiment: &mut Experiment<'_>, own: bool| {
+            let gate = Gate::default();
+            let done = serve(experiment, "threads", Limits::default(), gate.clone(), |experiment, address| {
+                let mut slow = TcpStream::connect_timeout(&address, PATIENCE)?;
+                slow.write_all(b"s")?;
+                gate.entered()?;
+                let mut other = if own { Some(TcpStream::connect_timeout(&address, PATIENCE)?) } else { None };
+                let quick = other.as_mut().unwrap_or(&mut slow);
+                let began = Instant::now();
+                quick.write_all(b"x")?;
+                let before = answered(quick, if own { PATIENCE } else { hold })?;
+                let waited = began.elapsed();
+                gate.open();
+                let where_it_went =
+                    if own { "on a connection of its own" } else { "behind it, on the same connection" };
+                experiment.note(format!("a slow request, and a quick one {where_it_went}"));
+                experiment.figure("the quick one was answered while the slow one lasted", before, CALL);
+                experiment.figure("after", format!("{} µs", waited.as_micros()), "the clock");
+                let mut answers = vec![0; if own { 1 } else { 2 }];
+                slow.set_read_timeout(Some(PATIENCE))?;
+                slow.read_exact(&mut answers)?;
+                Ok((before, String::from_utf8_lossy(&answers).into_owned()))
+            });
+            gate.open();
+            done.map(|(seen, _)| seen)
+        };
+        let (shared, order) = attempt(experiment, experiment.setting("own") == 1)?;
+        experiment.claim("answered before the slow one, on one connection", false, shared);
+        experiment.claim("the answers on it, in order", "sx".to_owned(), order.clone());
+        let (own, _) = attempt(experiment, true)?;
+        experiment.claim("answered before the slow one, on its own", true, own);
+        let said = |early: bool| if early { "before" } else { "after" };
+        Ok(format!(
+            "Behind a slow request the quick one was answered {} it, and the answers came as \"{order}\"; on a \
+            connection of its own it was \
+             answered {} it. The server had a thread to spare each time: it is the order of one stream that made it \
+             wait. Hence pools of several \
+             connections, and protocols that number their requests.",
+            said(shared),
+            said(own),
+        ))
+    },
+};
+
+pub(super) const KEEP_ALIVE_AND_POOLS: Topic = Topic {
+    name: "keep-alive-and-pools",
+    question: "What does a new connection cost, against one that is used again?",
+    prediction: "For each request a handshake, an accept and a socket in TIME_WAIT; over one connection there is one \
+    of \
+                 each however many requests there are.",
+    knobs: &[Knob {
+        name: "requests",
+        default: 100,
+        range: (1, 2_000),
+        meaning: "how many requests are made in each way",
+    }],
+    read_on: &["RFC 9112, 9.3: Persistence", "tcp(7)", "`pollmark compare --churn 0,1`"],
+    run: |experiment| {
+        if !cfg!(linux_like) {
+            return Err(crate::observe::not_visible("sockets in TIME_WAIT"));
+        }
+        let requests = experiment.size("requests");
+        let mechanism = Mechanism::choose(experiment.registry)?.name().to_owned();
+        let mut ways = Vec::new();
+        for (way, connections) in [("a connection for each request", requests), ("one connection for all", 1)] {
+            let ((left, opened, each), stats) =
+                serve(experiment, &mechanism, Limits::default(), Echo, |experiment, address| {
+                    let opened = counter("ActiveOpens")?;
+                    let mut ports = HashSet::new();
+                    let began = Instant::now();
+                    for _ in 0..connections {
+                        let mut client = TcpStream::connect_timeout(&address, PATIENCE)?;
+                        client.set_nodelay(true)?;
+                        client.set_read_timeout(Some(PATIENCE))?;
+                        ports.insert(client.local_addr()?);
+                        for _ in 0..requests / connections {
+                            client.write_all(b"x")?;
+                            client.read_exact(&mut [0])?;
+                        }
+                    }
+                    let each = began.elapsed() / requests as u32;
+                    let opened = counter("ActiveOpens")?.saturating_sub(opened);
+                    let left = experiment.until("what is left in TIME_WAIT", || {
+                        let left = time_wait(address)?.intersection(&ports).count();
+                        Ok((left == ports.len()).then_some(left))
+                    })?;
+                    Ok((left, opened, each))
+                })?;
+            experiment.note(format!("{requests} requests, {way}"));
+            experiment.figure("connections opened by this host meanwhile", opened, "/proc/net/snmp: ActiveOpens");
+            experiment.figure("a request took", format!("{} µs", each.as_micros()), "the clock");
+            experiment.figure("sockets left in TIME_WAIT", left, SOCK_DIAG);
+            experiment.claim(format!("{way}: accepted"), connections as u64, stats.accepted);
+            experiment.claim(format!("{way}: left in TIME_WAIT"), connections, left);
+            ways.push((left, each));
+        }
+        let [(left, each), (left_of_one, each_of_one)] = ways[..] else { return Err(io::Error::other("two ways")) };
+        Ok(format!(
+            "{requests} requests left {left} sockets in TIME_WAIT if each had a connection, at {} µs a request, and \
+            {left_of_one} over one, at {} µs. The difference \
+             is the handshake, and over a real network it is a round trip more, or several with TLS. A pool keeps \
+             connections for the \
+             next request, and has to expect that the server has closed one meanwhile.",
+            each.as_micros(),
+            each_of_one.as_micros(),
+        ))
+    },
+};
+
+/// The clients of the server whose connections are over.
+fn time_wait(address: SocketAddr) -> io::Result<HashSet<SocketAddr>> {
+    let list = |which: Sockets| which.in_states(&[State::TimeWait]).list();
+    let at = list(Sockets::at(address.port()))?.into_iter().filter(|one| one.local == address).map(|one| one.peer);
+    let to = list(Sockets::to(address.port()))?.into_iter().filter(|one| one.peer == address).map(|one| one.local);
+    Ok(at.chain(to).collect())
+}
+
+pub(super) const TIMEOUTS: Topic = Topic {
+    name: "timeouts",
+    question: "\"It timed out\": which of the timeouts was it?",
+    prediction: "There are four that differ. Connect: nobody completed the handshake. Read: connected, and no byte of \
+    an answer. Total: \
+                 bytes kept coming, and the end did not. Idle: nobody asked anything, and the other end closed.",
+    knobs: &[Knob { name: "limit_ms", default: 200, range: (20, 1_000), meaning: "each of the four timeouts, in ms" }],
+    read_on: &[
+        "connect(2): ETIMEDOUT",
+        "socket(7): SO_RCVTIMEO",
+        "tcp(7): tcp_syn_retries",
+        "the `Timeouts` of pollmark's client, the `Limits` of its server",
+    ],
+    run: |experiment| {
+        if !cfg!(linux_like) {
+            return Err(crate::observe::not_visible("a handshake that is not completed"));
+        }
+        let limit = Duration::from_millis(experiment.setting("limit_ms"));
+        let which = |endpoint: SocketAddr, timeouts: Timeouts| -> io::Result<(String, Duration)> {
+            let settings = Settings { connections: 1, timeouts, ..Settings::default() };
+            let mut client = Client::open(Endpoint::from(endpoint), Frames::default())?.with_settings(settings);
+            let mut request = Vec::new();
+            Frames::write(b"question", &mut request);
+            let began = Instant::now();
+            let seen = match client.request(&request) {
+                Ok(_) => "answered".to_owned(),
+                Err(error) => error.timeout().map_or_else(|| error.to_string(), |which| which.to_string()),
+            };
+            Ok((seen, began.elapsed()))
+        };
+        let none = Timeouts { checkout: PATIENCE, ..Timeouts::NONE };
+        let mut told = Vec::new();
+        let mut tell =
+            |experiment: &mut Experiment<'_>, situation: &str, predicted: &str, (seen, took): (String, Duration)| {
+                experiment.note(situation);
+                experiment.figure("what the client calls it", &seen, "its error");
+                experiment.figure("after", format!("{} ms", took.as_millis()), "the clock");
+                experiment.claim(situation, predicted.to_owned(), seen.clone());
+                experiment.claim_that(
+                    format!("{situation}: not before its time"),
+                    format!("{} ms or more", limit.as_millis()),
+                    format!("{} ms", took.as_millis()),
+                    took >= limit,
+                );
+                told.push(format!("{seen} after {} ms", took.as_millis()));
+            };
+
+        // Its queue is full of one connection.
+        let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+        full.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+        full.listen(0)?;
+        let full = TcpListener::from(full);
+        let _queued = TcpStream::connect_timeout(&full.local_addr()?, PATIENCE)?;
+        experiment.until("a full queue", || {
+            let all = Sockets::at(full.local_addr()?.port()).in_states(&[State::Listen]).list()?;
+            Ok(all.iter().any(|one| one.receive_queue == 1).then_some(()))
+        })?;
+        let seen = which(full.local_addr()?, Timeouts { connect: limit, ..none })?;
+        tell(experiment, "the server's accept queue is full", "connect", seen);
+
+        let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let seen = which(silent.local_addr()?, Timeouts { read: limit, ..none })?;
+        tell(experiment, "the server is connected and says nothing", "read", seen);
+
+        let drip = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let address = drip.local_addr()?;
+        let dripping = std::thread::spawn(move || {
+            let Ok((mut client, _)) = drip.accept() else { return };
+            // A length, and then a byte of the answer at a time, until the client has gone.
+            let _ = client.write_all(&60_000u32.to_be_bytes());
+            while client.write_all(b".").is_ok() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let seen = which(address, Timeouts { read: PATIENCE, total: limit, ..none })?;
+        // Whoever it may still wait for.
+        let _ = TcpStream::connect_timeout(&address, PATIENCE);
+        let _ = dripping.join();
+        tell(experiment, "the answer comes byte by byte, without an end", "total", seen);
+
+        let mechanism = Mechanism::choose(experiment.registry)?.name().to_owned();
+        let limits = Limits { idle: Some(limit), ..Limits::default() };
+        let (seen, _) = serve(experiment, &mechanism, limits, Echo, |_, address| {
+            let began = Instant::now();
+            let mut client = TcpStream::connect_timeout(&address, PATIENCE)?;
+            client.set_read_timeout(Some(PATIENCE))?;
+            let seen = match again(|| client.read(&mut [0; 16])) {
+                Ok(0) => "closed by the server".to_owned(),
+                Ok(count) => format!("{count} bytes"),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => "closed by the server".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            Ok((seen, began.elapsed()))
+        })?;
+        tell(experiment, "the client is connected and asks nothing", "closed by the server", seen);
+        Ok(format!(
+            "With {} ms for each, four servers that failed in four ways were told apart: {}. The first two say that a \
+            server is not there or \
+             is stuck, the third that it is slow, the fourth that nobody needed it. One timeout for all four hides \
+             which, and the one that is \
+             left out is the one that hangs.",
+            limit.as_millis(),
+            told.join("; "),
+        ))
+    },
+};
+
+/// Echoes each byte; at an `s`, which stands for something slow, its thread first waits until the gate is opened.
+#[derive(Clone, Default)]
+struct Gate(Arc<(Mutex<GateState>, Condvar)>);
+
+#[derive(Default)]
+struct GateState {
+    entered: bool,
+    open: bool,
+}
+
+impl Gate {
+    fn wait(&self, what: &str, until: impl Fn(&GateState) -> bool) -> io::Result<()> {
+        let state = self.0.0.lock().expect("nobody panics with it");
+        let waited =
+            self.0.1.wait_timeout_while(state, PATIENCE, |state| !until(state)).expect("nobody panics with it");
+        match waited.1.timed_out() {
+            true => Err(io::Error::new(io::ErrorKind::TimedOut, format!("waited in vain for {what}"))),
+            false => Ok(()),
+        }
+    }
+
+    fn entered(&self) -> io::Result<()> {
+        self.wait("the server to be in the slow call", |state| state.entered)
+    }
+
+    fn open(&self) {
+        self.0.0.lock().expect("nobody panics with it").open = true;
+        self.0.1.notify_all();
+    }
+}
+
+impl Protocol for Gate {
+    type Session = ();
+
+    fn open(&mut self, _: &Peer, _: &mut Context<'_>) {}
+
+    fn received(&mut self, (): &mut (), input: &[u8], cx: &mut Context<'_>) -> usize {
+        if input.contains(&b's') {
+            self.0.0.lock().expect("nobody panics with it").entered = true;
+            self.0.1.notify_all();
+            // If it is never opened, the experiment has failed, and says so.
+            let _ = self.wait("the gate", |state| state.open);
+        }
+        cx.send(input);
+        input.len()
+    }
+}
+
+/// Runs a server of ours on this mechanism while `clients` are at work; what they come back with, and its account.
+fn serve<Q: Protocol, T>(
+    experiment: &mut Experiment<'_>,
+    mechanism: &str,
+    limits: Limits,
+    protocol: Q,
+    clients: impl FnOnce(&mut Experiment<'_>, SocketAddr) -> io::Result<T>,
+) -> io::Result<(T, Stats)> {
+    let registry = experiment.registry;
+    let invalid = |unknown| io::Error::new(io::ErrorKind::InvalidInput, unknown);
+    let chosen = Mechanism::parse(registry, mechanism).map_err(invalid)?;
+    let config = Config { limits, ..Config::listen(Address::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))) };
+    let server = chosen.bind_boxed(registry, config, protocol)?;
+    let address = server.addresses()[0].tcp().ok_or_else(|| io::Error::other("a server of TCP has such an address"))?;
+    let control = server.control();
+    experiment.note(format!("a server on {mechanism} at {address}"));
+    let running = std::thread::spawn(move || server.run());
+    let seen = clients(experiment, address);
+    control.stop();
+    let stats = running.join().map_err(|_| io::Error::other("the server has panicked"))??;
+    Ok((seen?, stats))
+}
+
+/// Sends a byte, and says whether an answer comes in time.
+fn ask(experiment: &mut Experiment<'_>, client: &mut TcpStream, within: Duration) -> io::Result<bool> {
+    experiment.send(client, b"x")?;
+    let mut came = false;
+    experiment.call(
+        format!("recv, {} ms at most", within.as_millis()),
+        || {
+            came = answered(client, within)?;
+            Ok(())
+        },
+        |()| String::new(),
+    )?;
+    experiment.figure("an answer", if came { "came" } else { "did not come" }, CALL);
+    Ok(came)
+}
+
+fn answered(client: &mut TcpStream, within: Duration) -> io::Result<bool> {
+    client.set_read_timeout(Some(within))?;
+    match again(|| client.read(&mut [0])) {
+        Ok(count) => Ok(count == 1),
+        // By another name on Windows.
+        Err(error) if [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut].contains(&error.kind()) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
