@@ -1,4 +1,7 @@
 //! Plots as files: each picture by itself, for a paper, a README or a slide, with the data in it.
+//!
+//! SVG alone: what draws pixels from it takes a font and a library larger than this program, and whoever needs PNG has one
+//! (`rsvg-convert -z 2 plots/NAME.svg -o NAME.png`, or a browser).
 
 use std::collections::BTreeSet;
 use std::fs;
