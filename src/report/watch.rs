@@ -94,16 +94,31 @@ fn connections(out: &mut String, port: &Port, style: Style, room: usize) {
         return;
     }
     let peers = connections.iter().map(|one| one.peer.to_string().len()).max().unwrap_or(0).max(4);
+    // The more needed first: what does not fit at the end is left out, column by column.
+    let columns = [
+        ("peer", peers),
+        ("state", 11),
+        ("unread", 9),
+        ("unacked", 9),
+        ("RTT µs", 7),
+        ("resent", 6),
+        ("window", 9),
+        ("memory", 9),
+    ];
+    let mut used = 0;
+    let fit = |(_, width): &&(&str, usize)| {
+        used += 2 + width;
+        used <= style.width
+    };
+    let fitting = columns.iter().take_while(fit).count();
     let row = |cells: [&str; 8]| {
-        let [peer, state, unread, unacknowledged, rtt, resent, window, memory] = cells;
-        let text = format!(
-            "  {peer:peers$}  {state:11}  {unread:>9}  {unacknowledged:>9}  {rtt:>7}  {resent:>6}  {window:>9}  \
-            {memory:>9}"
-        );
+        let mut text = String::new();
+        for (at, (cell, (_, width))) in cells.into_iter().zip(columns).take(fitting).enumerate() {
+            let _ = if at < 2 { write!(text, "  {cell:width$}") } else { write!(text, "  {cell:>width$}") };
+        }
         cut(&text, style)
     };
-    let heads = ["peer", "state", "unread", "unacked", "RTT µs", "resent", "window", "memory"];
-    let _ = writeln!(out, "{}", paint(&row(heads), FAINT, style));
+    let _ = writeln!(out, "{}", paint(&row(columns.map(|(head, _)| head)), FAINT, style));
     for one in connections.iter().take(room) {
         let none = || "–".to_owned();
         let figure = |of: fn(&crate::observe::Figures) -> Option<u32>| {
@@ -186,6 +201,8 @@ mod tests {
         }
         let text = render(&view(9_000), Style { width: 80, colour: false }, Some(24));
         assert!(text.contains(" more\n") && text.contains("9,000 ESTABLISHED"), "{text}");
+        let heads = text.lines().find(|line| line.starts_with("  peer")).expect("a heading");
+        assert!(heads.ends_with("  window") && !text.contains('…'), "whole columns: {text}");
     }
 
     #[test]
