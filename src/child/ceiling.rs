@@ -11,6 +11,8 @@ use super::orders::{answer, orders};
 use super::wire::{Lap, ServerAnswer, ServerOrder};
 use crate::workload::Transport;
 use crate::{cpus, usage};
+#[cfg(unix)]
+pub(super) use echo::bind;
 
 /// Obeys until the parent is gone, which ends the process elsewhere. It understands what any server does, and has no
 /// account but that of its CPU time.
@@ -50,7 +52,7 @@ fn begin(transport: Transport, cpu: Option<usize>) -> io::Result<(Running, Serve
 
 fn lap(cpu: Option<Duration>) -> Lap {
     let (user, system, instructions, memory) = (None, None, None, None);
-    Lap { cpu, user, system, instructions, stats: None, open_by_thread: Vec::new(), memory }
+    Lap { cpu, user, system, instructions, stats: None, open_by_thread: Vec::new(), slept: None, memory }
 }
 
 /// Why it does not serve.

@@ -175,6 +175,7 @@ impl Watch {
             instructions: now.map(|now| now - before.unwrap_or_default()),
             stats: None,
             open_by_thread: Vec::new(),
+            slept: None,
             memory: if memory { self.tree.memory() } else { None },
         })
     }

@@ -137,7 +137,7 @@ impl Loads {
         };
         let count = self.group.count();
         let interruption = stop.map(|flag| Interruption { flag, order: LoadOrder::Stop });
-        let mut all = Ran { cpu: Some(Duration::ZERO), ..Ran::default() };
+        let mut all = Ran { cpu: Some(Duration::ZERO), slept: Some(0), ..Ran::default() };
         for answer in self.group.ask(|at| order(at, count), patience, interruption)? {
             match answer {
                 LoadAnswer::Ran(ran) => all = all.and(ran),
@@ -189,6 +189,7 @@ impl Ran {
             bytes: self.bytes + other.bytes,
             elapsed: self.elapsed.max(other.elapsed),
             cpu: self.cpu.zip(other.cpu).map(|(one, other)| one + other),
+            slept: self.slept.zip(other.slept).map(|(one, other)| one + other),
             waits: self.waits + other.waits,
             latency: together(self.latency, other.latency),
             served: [self.served, other.served].concat(),
@@ -278,6 +279,7 @@ mod tests {
             bytes: requests * 64,
             elapsed: Duration::from_millis(millis),
             cpu: Some(Duration::from_millis(millis / 2)),
+            slept: Some(millis),
             waits: 1,
             latency: latency.to_vec(),
             served: vec![requests],
@@ -286,7 +288,13 @@ mod tests {
         let both = ran(3, 10, &[(100, 2), (200, 1)]).and(ran(4, 8, &[(50, 1), (200, 3)]));
         assert_eq!(
             both,
-            Ran { waits: 2, cpu: Some(Duration::from_millis(9)), served: vec![3, 4], ..ran(7, 10, &both.latency) }
+            Ran {
+                waits: 2,
+                cpu: Some(Duration::from_millis(9)),
+                slept: Some(18),
+                served: vec![3, 4],
+                ..ran(7, 10, &both.latency)
+            }
         );
         assert_eq!(both.latency, [(50, 1), (100, 2), (200, 4)]);
         assert_eq!(both.and(Ran::default()).cpu, None, "what one does not know, all do not");

@@ -17,7 +17,11 @@
 //! | the load, and whom it is aimed at | `load.rs`, `target.rs` |
 //! | a poller alone, and the parent's end of it | `poller.rs`, `drills.rs` |
 //! | who writes to it while it sleeps | `partner.rs` |
+//! | what single calls cost, and the parent's end of it | `calibrator.rs`, `calibrator/`, `calibrations.rs` |
 
+mod calibrations;
+#[cfg(unix)]
+mod calibrator;
 mod ceiling;
 #[cfg(unix)]
 mod drills;
@@ -45,6 +49,7 @@ use std::process::{self, Command};
 
 use pollmark_backends::Registry;
 
+pub(crate) use calibrations::calibrate;
 #[cfg(unix)]
 pub(crate) use drills::Drills;
 pub(crate) use knobs::Knobs;
@@ -53,7 +58,7 @@ pub(crate) use parent::Failure;
 pub(crate) use servers::{Lap, Servers, Service};
 pub(crate) use started::{Words, wait_at_most};
 pub(crate) use target::target;
-pub(crate) use wire::{Crew, Launch, Open, Ran, Span};
+pub(crate) use wire::{CalibrationOrder, Crew, Launch, Open, Ran, Span};
 #[cfg(unix)]
 pub(crate) use wire::{Drill, Drilled};
 
@@ -70,10 +75,15 @@ pub(crate) enum Role {
     Poller,
     /// Who writes to a poller alone, once it sleeps.
     Partner,
+    /// Measures what single calls cost.
+    Calibrator,
+    /// Whom it exchanges messages with.
+    Peer,
 }
 
 impl Role {
-    const ALL: [Role; 5] = [Role::Server, Role::Ceiling, Role::Load, Role::Poller, Role::Partner];
+    const ALL: [Role; 7] =
+        [Role::Server, Role::Ceiling, Role::Load, Role::Poller, Role::Partner, Role::Calibrator, Role::Peer];
 
     const fn name(self) -> &'static str {
         match self {
@@ -82,6 +92,8 @@ impl Role {
             Role::Load => "load",
             Role::Poller => "poller",
             Role::Partner => "partner",
+            Role::Calibrator => "calibrator",
+            Role::Peer => "peer",
         }
     }
 
@@ -116,8 +128,14 @@ pub fn enter(registry: &Registry) {
         Some(Role::Poller) => poller::run(registry),
         #[cfg(unix)]
         Some(Role::Partner) => partner::run(),
+        #[cfg(unix)]
+        Some(Role::Calibrator) => calibrator::run(registry),
+        #[cfg(unix)]
+        Some(Role::Peer) => calibrator::run_peer(),
         #[cfg(not(unix))]
         Some(Role::Poller | Role::Partner) => eprintln!("a poller is measured alone on Unix only"),
+        #[cfg(not(unix))]
+        Some(Role::Calibrator | Role::Peer) => eprintln!("calls are measured one at a time on Unix only"),
         None => eprintln!("{ROLE_VARIABLE}={role:?} is not a role: it is set by pollmark for its children, unset it"),
     }
     process::exit(2);

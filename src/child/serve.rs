@@ -87,6 +87,7 @@ struct Used {
     user: Option<Duration>,
     system: Option<Duration>,
     instructions: Option<Instructions>,
+    slept: Option<u64>,
     stats: Stats,
 }
 
@@ -123,7 +124,7 @@ impl Serving {
         let (stats, threads) = (account.total, account.threads);
         let (user, system) = usage::user_and_system().unzip();
         let instructions = self.counters.as_mut().and_then(Counters::read);
-        let now = Used { cpu: usage::cpu_time(), user, system, instructions, stats };
+        let now = Used { cpu: usage::cpu_time(), user, system, instructions, slept: usage::times_slept(), stats };
         let before = std::mem::replace(&mut self.before, now);
         let stats = now.stats - before.stats;
         Ok(Lap {
@@ -133,6 +134,7 @@ impl Serving {
             instructions: now.instructions.map(|now| now - before.instructions.unwrap_or_default()),
             stats: Some(stats),
             open_by_thread: if threads.len() > 1 { threads.iter().map(|one| one.open).collect() } else { Vec::new() },
+            slept: now.slept.map(|now| now.saturating_sub(before.slept.unwrap_or_default())),
             memory: if memory { usage::private_memory() } else { None },
         })
     }

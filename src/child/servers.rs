@@ -218,6 +218,8 @@ pub(crate) struct Lap {
     pub(crate) stats: Option<Stats>,
     /// Connections that each thread has open, if there are several.
     pub(crate) open_by_thread: Vec<u64>,
+    /// How often their threads went to sleep.
+    pub(crate) slept: Option<u64>,
     /// Bytes of memory they have to themselves now.
     pub(crate) memory: Option<u64>,
 }
@@ -235,6 +237,7 @@ impl Lap {
             instructions: sum(self.instructions, other.instructions),
             stats: sum(self.stats, other.stats),
             open_by_thread: [self.open_by_thread, other.open_by_thread].concat(),
+            slept: sum(self.slept, other.slept),
             memory: sum(self.memory, other.memory),
         }
     }
@@ -249,6 +252,7 @@ impl From<wire::Lap> for Lap {
             instructions: lap.instructions,
             stats: lap.stats,
             open_by_thread: lap.open_by_thread,
+            slept: lap.slept,
             memory: lap.memory,
         }
     }

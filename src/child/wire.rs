@@ -91,6 +91,9 @@ pub(crate) struct Lap {
     /// Connections that each thread has open, if there are several.
     #[serde(default)]
     pub(crate) open_by_thread: Vec<u64>,
+    /// How often its threads went to sleep.
+    #[serde(default)]
+    pub(crate) slept: Option<u64>,
     /// Bytes of memory the server has to itself now.
     pub(crate) memory: Option<u64>,
 }
@@ -158,6 +161,24 @@ pub(crate) struct Drilled {
     pub(crate) unpinned: Option<String>,
     /// Why instructions are not counted, if they were to be.
     pub(crate) uncounted: Option<String>,
+}
+
+/// What the calibrator is told. The answer is the rows, or why there are none.
+#[derive(Clone, Serialize, Deserialize, Debug)]
+pub(crate) struct CalibrationOrder {
+    /// Those with a poller, by name.
+    pub(crate) mechanisms: Vec<String>,
+    pub(crate) transports: Vec<Transport>,
+    /// Bytes of messages; the first is that of most phases.
+    pub(crate) payloads: Vec<usize>,
+    /// Connections on which nothing is said.
+    pub(crate) watched: usize,
+    pub(crate) cpu: Option<usize>,
+    pub(crate) peer_cpu: Option<usize>,
+    /// How long each phase is to take.
+    pub(crate) span: Duration,
+    /// What the order of the mechanisms is drawn from.
+    pub(crate) seed: u64,
 }
 
 /// What the load is told.
@@ -229,6 +250,9 @@ pub(crate) struct Ran {
     pub(crate) bytes: u64,
     pub(crate) elapsed: Duration,
     pub(crate) cpu: Option<Duration>,
+    /// How often the process went to sleep.
+    #[serde(default)]
+    pub(crate) slept: Option<u64>,
     pub(crate) waits: u64,
     /// Latencies in nanoseconds, as the histogram distinguishes them, each with how often it was met.
     pub(crate) latency: Vec<(u64, u64)>,
@@ -256,6 +280,7 @@ impl From<&Outcome> for Ran {
             bytes: outcome.bytes,
             elapsed: outcome.elapsed,
             cpu: outcome.cpu,
+            slept: outcome.slept,
             waits: outcome.waits,
             latency: outcome.buckets(),
             served: outcome.served.clone(),

@@ -14,6 +14,7 @@ use pollmark_backends::Registry;
 
 #[cfg(unix)]
 use super::alone;
+use super::calibrate::Calibrator;
 use super::contestant::Contestant;
 use super::host::Host;
 use super::impossible::Impossible;
@@ -67,7 +68,7 @@ pub struct Comparison<'a> {
 
 impl<'a> Comparison<'a> {
     /// By the workload `default`: one mechanism of each family the registry has, up to 5,000 idle connections, 1, 10
-    /// and 100 active ones, 64-byte echoes over TCP, within 80 seconds.
+    /// and 100 active ones, 64-byte echoes over TCP, within 84 seconds.
     pub fn new(registry: &'a Registry) -> Comparison<'a> {
         Comparison {
             registry,
@@ -215,6 +216,10 @@ impl<'a> Comparison<'a> {
         let mut missing = Vec::new();
         let (present, about) = self.present(&mut missing)?;
         let mut plan = self.plan(&present, &mut missing)?;
+        let calibrator = Calibrator::of(&plan, self.workload.grid.processes, self.workload.time.interval, self.seed);
+        if let Some(calibrator) = &calibrator {
+            plan = plan.with_calibration(calibrator.time());
+        }
         let time = &self.workload.time;
         let counters = child::can_count_instructions();
         let mut schedule = Schedule {
@@ -239,6 +244,9 @@ impl<'a> Comparison<'a> {
             let visits = plan.round(false, &mut rng);
             keeper.begin(Round::new(false, dropped, &plan, &visits), &record);
             let (began, kept) = (Instant::now(), keeper.passed_over());
+            if let Some(calibrator) = &calibrator {
+                calibrate(calibrator, schedule.done as u32, &mut record, &mut keeper);
+            }
             self.round(false, &plan, &visits, &schedule, &mut record, &mut keeper, progress);
             if self.stopped() {
                 break;
@@ -426,6 +434,20 @@ impl<'a> Comparison<'a> {
     }
 }
 
+/// Measures what calls cost, unless that was done before an interruption. Without it there are no reasons, and all else.
+fn calibrate(calibrator: &Calibrator, round: u32, record: &mut Record, keeper: &mut Keeper) {
+    if record.calibrations.iter().any(|row| row.round == round) {
+        return;
+    }
+    match calibrator.run(round) {
+        Ok(rows) => {
+            keeper.calibrated(&rows);
+            record.calibrations.extend(rows);
+        }
+        Err(failure) => warn(record, format!("calibration: {failure}")),
+    }
+}
+
 fn put_down(errand: &Errand<'_>, report: Report, record: &mut Record) {
     record.visits.push(record::Visit {
         order: errand.trial.order,
@@ -488,6 +510,6 @@ mod tests {
         comparison.leave_out(&plan, 1_000, 0, &mut record);
         assert!(record.warnings.is_empty() && record.missing.iter().any(|one| one.idle == Some(1_000)));
         comparison.leave_out(&plan, 100, 1, &mut record);
-        assert_eq!(record.warnings, ["100 idle connections: left out to stay within 80 s, after 1 round"]);
+        assert_eq!(record.warnings, ["100 idle connections: left out to stay within 84 s, after 1 round"]);
     }
 }

@@ -153,7 +153,7 @@ fn point(trial: &Trial, record: &Record) -> Option<Point> {
 }
 
 /// Processes and threads share the connections out among them, and each watches its share.
-fn pollers(trial: &Trial, record: &Record) -> f64 {
+pub(super) fn pollers(trial: &Trial, record: &Record) -> f64 {
     let processes = record.settings.processes.unwrap_or(1).max(1);
     // Of all processes together; told only where there are several.
     f64::from(processes).max(trial.open_by_thread.len() as f64)

@@ -7,6 +7,7 @@
 //! | `plan.json` | the workload, what was asked for, the order of each round, what is missing of it | anew when it has grown |
 //! | `samples.ndjson` | a line for each trial | when it has been measured |
 //! | `visits.ndjson` | a line for each visit | when it has ended |
+//! | `calibrations.ndjson` | a line for each phase of a calibration | when all phases of a round have been measured |
 //! | `gates.json` | what was checked | last |
 //!
 //! Together they are a [`Record`], and [`read`] makes it of them; `results.json` is the same in one file. A line is
@@ -21,22 +22,23 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use files::{ENV, GATES, MANIFEST, Manifest, PLAN, SAMPLES, VISITS, open_alone};
+use files::{CALIBRATIONS, ENV, GATES, MANIFEST, Manifest, PLAN, SAMPLES, VISITS, open_alone};
 pub(super) use files::{PlanFile, Planned, Round};
 pub(super) use read::Kept;
 pub use read::read;
 
 use super::file::{cannot, lines, replace};
-use super::record::{Record, Trial, Visit};
+use super::record::{Calibration, Record, Trial, Visit};
 
 /// The files of a record in parts, in the order they are first written.
-pub const FILES: [&str; 6] = [MANIFEST, ENV, PLAN, SAMPLES, VISITS, GATES];
+pub const FILES: [&str; 7] = [MANIFEST, ENV, PLAN, SAMPLES, VISITS, CALIBRATIONS, GATES];
 
 /// Where a comparison writes what it has.
 pub(super) struct Journal {
     directory: PathBuf,
     samples: File,
     visits: File,
+    calibrations: File,
     /// As it was written last.
     plan: PlanFile,
 }
@@ -52,14 +54,17 @@ impl Journal {
         write(&path, &manifest)?;
         write(&directory.join(ENV), &env)?;
         write_plan(directory, &plan)?;
-        let [samples, visits] = [SAMPLES, VISITS].map(|name| open_alone(&directory.join(name)));
-        Ok(Journal { directory: directory.to_owned(), samples: samples?, visits: visits?, plan })
+        let lines = [SAMPLES, VISITS, CALIBRATIONS].map(|name| open_alone(&directory.join(name)));
+        let [samples, visits, calibrations] = lines;
+        let (samples, visits, calibrations) = (samples?, visits?, calibrations?);
+        Ok(Journal { directory: directory.to_owned(), samples, visits, calibrations, plan })
     }
 
     /// Goes on with what was kept.
     pub(super) fn go_on(kept: &Kept) -> io::Result<Journal> {
-        let (samples, visits) = kept.cut_what_is_torn()?;
-        let mut journal = Journal { directory: kept.directory.clone(), samples, visits, plan: kept.plan.clone() };
+        let [samples, visits, calibrations] = kept.cut_what_is_torn()?;
+        let (directory, plan) = (kept.directory.clone(), kept.plan.clone());
+        let mut journal = Journal { directory, samples, visits, calibrations, plan };
         kept.cut_short.iter().try_for_each(|visit| journal.visit(visit))?;
         Ok(journal)
     }
@@ -72,6 +77,12 @@ impl Journal {
     /// A visit has ended.
     pub(super) fn visit(&mut self, visit: &Visit) -> io::Result<()> {
         line(&mut self.visits, visit).map_err(cannot("write", &self.directory.join(VISITS)))
+    }
+
+    /// A calibration has been made.
+    pub(super) fn calibrated(&mut self, rows: &[Calibration]) -> io::Result<()> {
+        let written = rows.iter().try_for_each(|row| line(&mut self.calibrations, row));
+        written.map_err(cannot("write", &self.directory.join(CALIBRATIONS)))
     }
 
     /// The plan has grown, or what is told of it.

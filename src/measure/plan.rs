@@ -141,6 +141,8 @@ pub(super) struct Plan {
     cell: Duration,
     /// Capacities that a visit finds out, each in as long as a cell.
     capacities: u32,
+    /// What a round takes before its visits.
+    calibration: Duration,
     /// What rounds take here, as a multiple of what was expected.
     pace: f64,
 }
@@ -157,13 +159,19 @@ impl Plan {
         let capacities = of_open_loops.map(|load| (load.traffic, load.active)).collect::<BTreeSet<_>>().len() as u32;
         let transports = loads.iter().map(|load| load.transport).collect();
         let cell = warm_up + interval + CELL;
-        Plan { subjects, ceiling: None, idle, loads, transports, cell, capacities, pace: 1.0 }
+        let (ceiling, calibration) = (None, Duration::ZERO);
+        Plan { subjects, ceiling, idle, loads, transports, cell, capacities, calibration, pace: 1.0 }
     }
 
     /// With the ceiling, if there is a load that can be held to it.
     pub(super) fn with_ceiling(self) -> Plan {
         let ceiling = self.loads.iter().any(of_the_ceiling).then_some(Subject::of(Who::Ceiling));
         Plan { ceiling, ..self }
+    }
+
+    /// With a calibration in each round, which takes so long.
+    pub(super) fn with_calibration(self, calibration: Duration) -> Plan {
+        Plan { calibration, ..self }
     }
 
     /// Whom a visit is made to.
@@ -193,6 +201,10 @@ impl Plan {
 
     /// How long a round takes, as far as can be told.
     pub(super) fn round_time(&self) -> Duration {
+        self.calibration + self.visits_time()
+    }
+
+    fn visits_time(&self) -> Duration {
         let subjects =
             self.idle.iter().map(|&idle| self.visit_time(idle)).sum::<Duration>() * self.subjects.len() as u32;
         let ceiling = self.ceiling.as_ref().and(self.idle.first()).map(|&idle| self.visit_time(idle));
@@ -213,8 +225,9 @@ impl Plan {
 
     /// Learns from what a round took.
     pub(super) fn learn(&mut self, round: Duration) {
-        let expected = self.round_time().as_secs_f64() / self.pace;
-        self.pace = (round.as_secs_f64() / expected).clamp(0.1, 100.0);
+        let expected = self.visits_time().as_secs_f64() / self.pace;
+        let visits = round.saturating_sub(self.calibration);
+        self.pace = (visits.as_secs_f64() / expected).clamp(0.1, 100.0);
     }
 
     /// Takes out idle sizes until `rounds` rounds fit into `budget`, and returns them. Rounds are never given up: a
@@ -318,5 +331,9 @@ mod tests {
         assert!(plan.round_time().abs_diff(twice) < Duration::from_millis(1));
         plan.learn(twice);
         assert!(plan.round_time().abs_diff(twice) < Duration::from_millis(1), "learnt once, not squared");
+        let mut plan = plan.with_calibration(twice);
+        assert!(plan.round_time().abs_diff(twice * 2) < Duration::from_millis(1), "what it takes is planned");
+        plan.learn(twice * 2);
+        assert!(plan.round_time().abs_diff(twice * 2) < Duration::from_millis(1), "and it is no visit");
     }
 }

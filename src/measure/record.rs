@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::calibration::Calibration;
 pub use super::fairness::Served;
 use super::host::Host;
 pub use super::open_loop::OpenLoop;
@@ -55,6 +56,9 @@ pub struct Record {
     pub visits: Vec<Visit>,
     /// Every trial, counted and void ones included, in order.
     pub trials: Vec<Trial>,
+    /// What single calls cost on this host, measured in each round apart from the trials; none in records of before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calibrations: Vec<Calibration>,
     /// What was asked for and could not be measured.
     pub missing: Vec<Missing>,
     /// Shapes and bounds that were checked. A gate never changes the data.
@@ -79,6 +83,7 @@ impl Record {
             workload: None,
             visits: Vec::new(),
             trials: Vec::new(),
+            calibrations: Vec::new(),
             missing: Vec::new(),
             gates: Vec::new(),
             warnings: Vec::new(),
@@ -231,11 +236,15 @@ pub struct Trial {
     pub server_user_ns: Option<u64>,
     /// The part spent in the kernel: as above.
     pub server_system_ns: Option<u64>,
-    /// How often the poller's process went to sleep, where the poller was alone.
+    /// How often threads of the server's process went to sleep, or that of a poller alone; in records of before only of
+    /// the latter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slept: Option<u64>,
     /// CPU time of the load's process.
     pub client_cpu_ns: Option<u64>,
+    /// How often the load's process went to sleep, to be woken by an answer as a rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_slept: Option<u64>,
     /// What the server did meanwhile; all 0 for a contestant, which keeps no such account.
     pub ledger: Ledger,
     /// Instructions the server ran in user mode; only in the counting round, where the host permits.

@@ -262,6 +262,8 @@ impl Pair {
             server_user_ns: lap.user.map(nanos),
             server_system_ns: lap.system.map(nanos),
             client_cpu_ns: ran.cpu.map(nanos),
+            slept: lap.slept,
+            client_slept: ran.slept,
             ledger: stats.into(),
             instructions_user: lap.instructions.map(|instructions| instructions.user),
             instructions_kernel: lap.instructions.and_then(|instructions| instructions.kernel),

@@ -18,6 +18,9 @@ pub struct Outcome {
     pub elapsed: Duration,
     /// CPU time of this process meanwhile, all threads; unknown if the system does not tell.
     pub cpu: Option<Duration>,
+    /// How often this process went to sleep meanwhile, to be woken by an answer or by the time; unknown if the system does
+    /// not tell.
+    pub slept: Option<u64>,
     /// How often the generator waited.
     pub waits: u64,
     /// How long exchanges took, in nanoseconds; with churn, from connect(2) to the verified echo.

@@ -37,7 +37,7 @@ struct Connection {
 }
 
 /// Listens where nobody else does.
-pub(super) fn bind(transport: Transport) -> io::Result<(Socket, Address)> {
+pub(in crate::child) fn bind(transport: Transport) -> io::Result<(Socket, Address)> {
     match transport {
         Transport::Tcp => on_a_free_port(Ipv4Addr::LOCALHOST.into(), |address| {
             let listener = listen(Domain::IPV4, &address.into())?;

@@ -14,7 +14,7 @@ use super::{Comparison, warn};
 use crate::measure::impossible::Impossible;
 use crate::measure::journal::{Journal, Kept, PlanFile, Planned, Round};
 use crate::measure::plan::{Plan, Subject, Visit};
-use crate::measure::record::{Load, Record, Settings, Trial};
+use crate::measure::record::{Calibration, Load, Record, Settings, Trial};
 use crate::measure::schedule::Schedule;
 use crate::measure::visit::Began;
 
@@ -200,6 +200,11 @@ impl Keeper {
     /// A trial has been measured.
     pub(super) fn trial(&mut self, trial: &Trial) {
         self.keep(|journal| journal.trial(trial));
+    }
+
+    /// A calibration has been made.
+    pub(super) fn calibrated(&mut self, rows: &[Calibration]) {
+        self.keep(|journal| journal.calibrated(rows));
     }
 
     /// A visit has ended: the last of `record`.

@@ -20,6 +20,7 @@ pub(super) const ENV: &str = "env.json";
 pub(super) const PLAN: &str = "plan.json";
 pub(super) const SAMPLES: &str = "samples.ndjson";
 pub(super) const VISITS: &str = "visits.ndjson";
+pub(super) const CALIBRATIONS: &str = "calibrations.ndjson";
 pub(super) const GATES: &str = "gates.json";
 
 /// Who measured, and by which program.

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::files::{ENV, GATES, MANIFEST, Manifest, PLAN, PlanFile, SAMPLES, VISITS, open_alone};
+use super::files::{CALIBRATIONS, ENV, GATES, MANIFEST, Manifest, PLAN, PlanFile, SAMPLES, VISITS, open_alone};
 use crate::measure::file::cannot;
 use crate::measure::host::Host;
-use crate::measure::record::{Gate, Record, SCHEMA, Trial, Visit};
+use crate::measure::record::{Calibration, Gate, Record, SCHEMA, Trial, Visit};
 
 /// Reads the record that stands in `directory` in parts, as a comparison leaves it while it runs, or when it is killed.
 ///
@@ -34,6 +34,7 @@ pub(in crate::measure) struct Kept {
     /// How much of each file with lines is whole.
     samples_end: u64,
     visits_end: u64,
+    calibrations_end: u64,
 }
 
 impl Kept {
@@ -56,6 +57,7 @@ impl Kept {
         let plan: PlanFile = whole(&directory.join(PLAN))?;
         let (trials, samples_end) = lines::<Trial>(&directory.join(SAMPLES))?;
         let (mut visits, visits_end) = lines::<Visit>(&directory.join(VISITS))?;
+        let (calibrations, calibrations_end) = lines::<Calibration>(&directory.join(CALIBRATIONS))?;
         let cut_short = cut_short(&visits, &trials);
         visits.extend(cut_short.iter().cloned());
         visits.sort_by_key(|visit| visit.order);
@@ -78,22 +80,25 @@ impl Kept {
             workload: Some(plan.workload.about()),
             visits,
             trials,
+            calibrations,
             missing: plan.missing.clone(),
             gates,
             warnings: plan.warnings.clone(),
         };
-        Ok(Kept { directory: directory.to_owned(), plan, record, cut_short, samples_end, visits_end })
+        let directory = directory.to_owned();
+        Ok(Kept { directory, plan, record, cut_short, samples_end, visits_end, calibrations_end })
     }
 
-    /// Opens the two files with lines, to go on where they are whole.
-    pub(super) fn cut_what_is_torn(&self) -> io::Result<(File, File)> {
+    /// Opens the files with lines, to go on where they are whole.
+    pub(super) fn cut_what_is_torn(&self) -> io::Result<[File; 3]> {
         let open = |name, end| {
             let path = self.directory.join(name);
             let file = open_alone(&path)?;
             file.set_len(end).map_err(cannot("write", &path))?;
             Ok::<_, io::Error>(file)
         };
-        Ok((open(SAMPLES, self.samples_end)?, open(VISITS, self.visits_end)?))
+        let [samples, visits] = [open(SAMPLES, self.samples_end)?, open(VISITS, self.visits_end)?];
+        Ok([samples, visits, open(CALIBRATIONS, self.calibrations_end)?])
     }
 }
 

@@ -29,7 +29,7 @@ impl Engine {
         let mut latency = histogram();
         let mut requests = 0;
         let mut under_way = 0;
-        let (cpu, waits) = (usage::cpu_time(), self.poller.ledger().waits);
+        let (cpu, slept, waits) = (usage::cpu_time(), usage::times_slept(), self.poller.ledger().waits);
         let began = Instant::now();
         let mut now = began;
         let mut quota = Quota::new(until, began);
@@ -90,6 +90,7 @@ impl Engine {
             bytes: requests * self.stamp.size() as u64,
             elapsed: now - began,
             cpu: usage::cpu_time().zip(cpu).map(|(after, before)| after - before),
+            slept: usage::times_slept().zip(slept).map(|(after, before)| after.saturating_sub(before)),
             waits: self.poller.ledger().waits - waits,
             latency,
             served: match renewal {

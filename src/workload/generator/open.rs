@@ -33,7 +33,7 @@ impl Engine {
     /// [`PATIENCE`]: a short queue at the end is no sign of a server that does not keep up. What is left then never is.
     pub(super) fn keep_pace(&mut self, places: &mut [Option<Channel>], until: Until) -> Result<Outcome, Fault> {
         let mut events = Events::with_capacity(BATCH);
-        let (cpu, waits) = (usage::cpu_time(), self.poller.ledger().waits);
+        let (cpu, slept, waits) = (usage::cpu_time(), usage::times_slept(), self.poller.ledger().waits);
         let slack = SLACK.max(self.poller.capabilities().resolution);
         self.runs += 1;
         let mut schedule = Schedule::new(self.traffic.pace, self.runs << 32 | u64::from(self.first_id), self.first_id);
@@ -106,6 +106,7 @@ impl Engine {
             bytes: run.completed * self.stamp.size() as u64,
             elapsed: run.last.max(until) - began,
             cpu: usage::cpu_time().zip(cpu).map(|(after, before)| after - before),
+            slept: usage::times_slept().zip(slept).map(|(after, before)| after.saturating_sub(before)),
             waits: self.poller.ledger().waits - waits,
             latency: run.latency,
             served: since(&before, places),
