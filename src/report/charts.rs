@@ -6,6 +6,7 @@ mod latency;
 mod order;
 mod ratio;
 
+use super::explained;
 use super::format::grouped;
 use super::plot::{Group, Look};
 use super::summary::{Outcome, Summary};
@@ -16,6 +17,7 @@ pub(super) fn groups(summary: &Summary<'_>) -> Vec<Group> {
     let mut groups = vec![curves::against_idle(summary), ratio::grids(summary)];
     groups.extend(curves::against_the_load(summary));
     groups.extend([latency::distributions(summary), account::calls(summary), account::cpu(summary)]);
+    groups.push(explained::bars(summary));
     groups.extend([curves::events(summary), account::memory(summary), order::runs(summary)]);
     groups.retain(|group| !group.drawn().is_empty());
     groups
@@ -26,7 +28,7 @@ const MOST_LOADS: usize = 12;
 
 /// The loads that are shown one by one, under the largest idle population that was measured with any; and what to say of
 /// those that are not.
-fn loads_one_by_one(summary: &Summary<'_>) -> (Vec<(u32, Load)>, String) {
+pub(super) fn loads_one_by_one(summary: &Summary<'_>) -> (Vec<(u32, Load)>, String) {
     let measured = |idle: u32| {
         let loads = summary.loads.iter().filter(move |load| summary.is_measured(idle, **load));
         loads.map(|load| (idle, *load)).collect::<Vec<_>>()
@@ -50,7 +52,7 @@ fn why(outcome: &Outcome) -> Option<String> {
     }
 }
 
-fn look(summary: &Summary<'_>, row: usize) -> Look {
+pub(super) fn look(summary: &Summary<'_>, row: usize) -> Look {
     let subject = &summary.subjects[row];
     Look::of(&subject.mechanism, subject.control, row)
 }

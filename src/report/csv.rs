@@ -2,11 +2,13 @@
 
 use std::io;
 
+use super::explained::Reasoned;
 use super::summary::{Cell, Figures, Outcome, Standing, Summary};
 use crate::exercise::Exercise;
+use crate::measure::explain::{Explained, Part};
 use crate::measure::stats::Estimate;
 
-const COLUMNS: [&str; 59] = [
+const COLUMNS: [&str; 70] = [
     "subject",
     "mechanism",
     "control",
@@ -66,6 +68,17 @@ const COLUMNS: [&str; 59] = [
     "chained_writes",
     "numbers_from",
     "class",
+    "predicted_ns_per_request",
+    "residual",
+    "waits_ns",
+    "events_ns",
+    "scanning_ns",
+    "sleeping_ns",
+    "receiving_ns",
+    "sending_ns",
+    "waking_ns",
+    "connections_ns",
+    "changes_ns",
 ];
 
 /// Writes every cell; what is unknown is empty.
@@ -75,6 +88,7 @@ const COLUMNS: [&str; 59] = [
 pub fn write(summary: &Summary<'_>, out: impl io::Write) -> io::Result<()> {
     let mut writer = ::csv::Writer::from_writer(out);
     writer.write_record(COLUMNS)?;
+    let reasoned = Reasoned::of(summary);
     for cell in &summary.cells {
         let subject = &summary.subjects[cell.subject];
         let mut line = vec![
@@ -95,9 +109,17 @@ pub fn write(summary: &Summary<'_>, out: impl io::Write) -> io::Result<()> {
         line.extend([summary.record.seed.to_string(), summary.record.started.clone()]);
         line.extend(alone(cell));
         line.push(subject.class.clone().unwrap_or_default());
+        line.extend(explained(reasoned.as_ref().and_then(|reasoned| reasoned.explained(summary, cell))));
         writer.write_record(line)?;
     }
     writer.flush()
+}
+
+/// What is predicted of it, what that leaves, and the parts; nothing, if nothing is.
+fn explained(one: Option<&Explained>) -> Vec<String> {
+    let Some(one) = one else { return vec![String::new(); 2 + Part::ALL.len()] };
+    let parts = Part::ALL.into_iter().map(|part| one.share(part).ns());
+    [one.predicted_ns(), one.residual()].into_iter().chain(parts).map(|value| rounded(Some(value))).collect()
 }
 
 /// What a poller did by itself; nothing of a server.
@@ -126,8 +148,11 @@ fn text<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
 }
 
+fn rounded(value: Option<f64>) -> String {
+    text(value.map(|value| (value * 1e4).round() / 1e4))
+}
+
 fn texts(figures: &Figures) -> Vec<String> {
-    let rounded = |value: Option<f64>| text(value.map(|value| (value * 1e4).round() / 1e4));
     let ends = |estimate: Option<Estimate>| {
         let interval = estimate.and_then(|estimate| estimate.interval);
         [estimate.map(|one| one.value), interval.map(|one| one.low), interval.map(|one| one.high)].map(rounded)

@@ -1,5 +1,5 @@
-//! What other programs want of a record and can be worked out from it: the cost model, the verdicts, and the latencies as
-//! logs.
+//! What other programs want of a record and can be worked out from it: the cost model, the verdicts, the reasons, and the
+//! latencies as logs.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::explained;
 use super::format::slug;
 use super::hlog::{FROM_SEND, Log, SLIP};
 use super::summary::{Cell, Outcome, Pairs, Standing, Summary};
@@ -71,6 +72,14 @@ pub(super) fn write_verdicts(summary: &Summary<'_>, out: impl Write) -> io::Resu
         "cells": summary.cells.iter().map(cell).collect::<Vec<_>>(),
     });
     lines(&verdicts, &["metric", "margin", "control", "pairs"], out)
+}
+
+/// Writes explained.json: each cell taken apart into what its calls cost, what that leaves, and the reasons of differences.
+///
+/// # Errors
+/// What writing gave.
+pub(super) fn write_explained(summary: &Summary<'_>, out: impl Write) -> io::Result<()> {
+    lines(&explained::json(summary), &["unit"], out)
 }
 
 /// Writes the logs of every cell into the directory [`LATENCY`] of `directory`, and says which: paths within it.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::explained::{self, Reasoned};
 use super::format::{markdown as escape, plain};
 use super::latency;
 use super::model;
@@ -52,9 +53,32 @@ pub fn render(summary: &Summary<'_>) -> String {
             draw(&mut out, &table::ranking(summary, idle, load));
         }
     }
+    reasons(&mut out, summary);
     list(&mut out, "Host", summary.record.host.facts().into_iter().map(|(name, value)| format!("{name}: {value}")));
     let _ = write!(out, "## How to repeat\n\n    {}\n", plain(&text::repeat(summary)));
     out
+}
+
+/// What rows differ by, and what nobody can tell of them; nothing, if the record has no calibration.
+fn reasons(out: &mut String, summary: &Summary<'_>) {
+    let Some(reasoned) = Reasoned::of(summary) else { return };
+    let tables = summary.tables().filter_map(|(idle, load)| explained::table(summary, &reasoned, idle, load));
+    let tables = tables.collect::<Vec<_>>();
+    if tables.is_empty() {
+        return;
+    }
+    out.push_str("## Reasons\n\n");
+    paragraphs(out, [explained::LEGEND.to_owned()]);
+    explained::units(summary).iter().chain(&tables).for_each(|table| draw(out, table));
+    let reasons = explained::reasons(summary, &reasoned);
+    out.extend(reasons.iter().map(|line| format!("- {}\n", escape(line))));
+    if !reasons.is_empty() {
+        out.push('\n');
+    }
+    let anomalies = explained::anomalies(summary, &reasoned);
+    if !anomalies.is_empty() {
+        list(out, "Off by more than 15 %", anomalies.into_iter().map(|(place, why)| format!("{place}: {why}")));
+    }
 }
 
 /// The finding and the overview tables: what a README shows.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | figures, intervals, ranks: what every exporter stands on | `summary.rs` |
 //! | the cost model, as a table and in sentences | `model.rs` |
+//! | why rows differ: cells taken apart, and the reasons in sentences | `explained.rs`, `explained/` |
 //! | latency against what is offered in an open loop, as tables | `latency.rs` |
 //! | the connections that were held, as a table | `population.rs` |
 //! | tables as text cells, and the sentences around them | `table.rs` `text.rs` `wording.rs` `format.rs` |
@@ -29,6 +30,7 @@ mod derived;
 mod diff;
 pub mod digest;
 pub mod explain;
+mod explained;
 mod format;
 pub mod hlog;
 pub mod html;
@@ -73,7 +75,7 @@ pub use summary::{Calls, Cell, Figures, Noise, OpenFigures, Outcome, Pairs, Stan
 pub use sums::SUMS;
 
 /// The files of a result directory, in the order they are written.
-pub const FILES: [&str; 10] = [
+pub const FILES: [&str; 11] = [
     "results.json",
     "results.csv",
     "report.md",
@@ -82,6 +84,7 @@ pub const FILES: [&str; 10] = [
     "gates.json",
     "fit.json",
     "verdicts.json",
+    "explained.json",
     "CITATION.cff",
     "REPRODUCE.md",
 ];
@@ -111,6 +114,7 @@ pub fn write(record: &Record, directory: &Path) -> io::Result<()> {
             "tables.tex" => out.write_all(latex::render(&summary).as_bytes()),
             "gates.json" => journal::write_gates(record, out),
             "verdicts.json" => derived::write_verdicts(&summary, out),
+            "explained.json" => derived::write_explained(&summary, out),
             "CITATION.cff" => out.write_all(citation::render(record, &record_is()?).as_bytes()),
             "REPRODUCE.md" => out.write_all(reproduce::render(&summary, &files).as_bytes()),
             _ => derived::write_fit(record, out),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::explained;
 use super::format::plain;
 use super::latency;
 use super::model;
@@ -71,6 +72,7 @@ pub fn render(summary: &Summary<'_>, style: Style) -> String {
     wrap(&mut out, &text::noise(summary), style);
     wrap(&mut out, &text::headline(summary), style);
     text::finding(summary).iter().for_each(|line| wrap(&mut out, line, style));
+    explained::finding(summary).iter().for_each(|line| wrap(&mut out, line, style));
     out
 }
 

@@ -1,5 +1,7 @@
 //! The comparison, end to end, through the command: every cell accounted for, and what interrupts it.
 
+#[cfg(unix)]
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use pollmark::measure::Record;
@@ -77,6 +79,70 @@ fn every_cell_asked_for_is_measured_or_says_why_not() {
     assert_eq!(record.trials.iter().filter(|trial| trial.control && !trial.counted).count(), 4, "the A/A control");
     for file in pollmark::report::FILES.iter().chain(&pollmark::measure::journal::FILES) {
         assert!(scratch.0.join(file).metadata().is_ok_and(|file| file.len() > 0), "{file} is missing");
+    }
+}
+
+/// Compares, and returns with the record what is made of it for other programs to read: each cell taken apart. A trial
+/// may be void for what others do on this host, and for nothing else.
+#[cfg(unix)]
+fn compared(scratch: &Scratch, arguments: &[&str]) -> (Record, serde_json::Value) {
+    let output = pollmark(&["compare", "--quick", "--idle", "0", "--active", "1", "--out", scratch.text()])
+        .args(arguments)
+        .output()
+        .expect("the command starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let record = scratch.record();
+    let void = record.trials.iter().filter_map(|trial| trial.void.as_deref());
+    assert!(void.clone().all(|why| why.contains("dropped connections on this host")), "{said}");
+    assert!(output.status.success() || void.count() > 0, "{said}");
+    let json = std::fs::read(scratch.0.join("explained.json")).expect("explained.json is left");
+    (record, serde_json::from_slice(&json).expect("JSON"))
+}
+
+#[test]
+#[cfg(unix)]
+fn every_poller_is_calibrated_in_each_round_and_its_cells_are_taken_apart() {
+    use pollmark::measure::calibration::Phase;
+
+    let scratch = Scratch::new("calibrated");
+    let (record, json) = compared(&scratch, &["--backends", "all", "--rounds", "2"]);
+    assert!(!record.warnings.iter().any(|warning| warning.starts_with("calibration")), "{:?}", record.warnings);
+    let rows = &record.calibrations;
+    assert!(
+        rows.iter().all(|row| !row.calls.is_empty() && row.calls.values().all(|spent| spent.times > 0)),
+        "{rows:?}"
+    );
+    let mechanisms = rows.iter().filter_map(|row| row.mechanism.as_deref()).collect::<BTreeSet<_>>();
+    assert!(["poll", "select", "polling"].iter().all(|name| mechanisms.contains(name)), "they are everywhere");
+    for (mechanism, round) in mechanisms.iter().flat_map(|mechanism| [(mechanism, 0), (mechanism, 1)]) {
+        let mine = rows.iter().filter(|row| row.mechanism.as_deref() == Some(mechanism) && row.round == round);
+        let phases = mine.map(|row| row.phase).collect::<BTreeSet<_>>();
+        let all = BTreeSet::from([Phase::Awake, Phase::Asleep, Phase::Registration]);
+        assert_eq!(phases, all, "{mechanism} in round {round}");
+    }
+    let cells = json["cells"].as_array().expect("a list");
+    let is_void = |name: &str| record.trials.iter().any(|trial| trial.subject == name && trial.void.is_some());
+    for name in mechanisms.iter().copied().chain(["threads"]).filter(|name| !is_void(name)) {
+        let cell = cells.iter().find(|cell| cell["cell"]["subject"] == name).expect("of what was measured");
+        assert!(cell["parts"].is_object() && cell["predicted_ns"].is_number(), "{cell}");
+    }
+    let told = record.trials.iter().filter(|trial| trial.void.is_none() && !trial.ceiling);
+    assert!(told.clone().all(|trial| trial.slept.is_some() && trial.client_slept.is_some()), "who slept how often");
+}
+
+#[test]
+#[cfg(unix)]
+fn each_transport_and_size_is_calibrated_and_what_is_too_large_says_so() {
+    let scratch = Scratch::new("calibrated-sizes");
+    let sizes = ["--size", "1,16384,16385", "--transport", "tcp,unix"];
+    let (record, json) = compared(&scratch, &[&["--backends", "poll", "--rounds", "1"][..], &sizes].concat());
+    let calibrated = record.calibrations.iter().map(|row| (row.transport, row.payload_bytes)).collect::<BTreeSet<_>>();
+    let transports = [Transport::Tcp, Transport::Unix];
+    assert!(transports.iter().all(|one| [1, 16_384].iter().all(|size| calibrated.contains(&(*one, *size)))));
+    for cell in json["cells"].as_array().expect("a list") {
+        let is_too_large = cell["cell"]["load"].as_str().is_some_and(|load| load.contains("16,385 B"));
+        assert_eq!(cell["not_predicted"].as_str().is_some_and(|why| why.contains("in parts")), is_too_large, "{cell}");
+        assert_eq!(cell["parts"].is_object(), !is_too_large, "{cell}");
     }
 }
 

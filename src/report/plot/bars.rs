@@ -34,7 +34,7 @@ const RIGHT: f64 = 64.0;
 const TOP: f64 = 32.0;
 const ROW: f64 = 22.0;
 /// Told apart by how light they are, too; after Okabe and Ito.
-const COLOURS: [&str; 6] = ["#d55e00", "#e69f00", "#7a6fd0", "#2b7bba", "#56b4e9", "#8a8f98"];
+const COLOURS: [&str; 8] = ["#d55e00", "#e69f00", "#7a6fd0", "#2b7bba", "#56b4e9", "#8a8f98", "#009e73", "#b8629a"];
 
 impl Bars {
     pub(super) fn render(&self) -> String {
