@@ -15,9 +15,8 @@ pub(super) const FOUR_TUPLE: Topic = Topic {
     name: "four-tuple",
     question: "A server listens at one port. How can it have more than one client, and a client more than one server?",
     prediction: "A connection is known by both addresses and both ports together. All clients of a server have its \
-    port in \
-                 common, and one port of a client can be connected to two servers; the same four numbers twice are \
-                 refused.",
+                 port in common, and one port of a client can be connected to two servers; the same four numbers twice \
+                 are refused.",
     knobs: &[
         Knob { name: "clients", default: 3, range: (1, 100), meaning: "how many clients connect to the one server" },
         Knob {
@@ -65,10 +64,8 @@ pub(super) const FOUR_TUPLE: Topic = Topic {
         let refused = third.map_or_else(|error| error.to_string(), |_| "not refused".to_owned());
         Ok(format!(
             "{} connections shared port {} of the server, and {} shared port {} of a client; the same four numbers \
-            again were: {refused}. So a server never \
-             runs out of ports by having clients, and a client has as many connections to one server as it has ports, \
-             and as many again to \
-             each other server.",
+             again were: {refused}. So a server never runs out of ports by having clients, and a client has as many \
+             connections to one server as it has ports, and as many again to each other server.",
             there.len(),
             address.port(),
             of_port.len(),
@@ -97,9 +94,8 @@ pub(super) const UNIX_SOCKETS: Topic = Topic {
     name: "unix-sockets",
     question: "Client and server are on one host. What does a Unix socket do that TCP does not?",
     prediction: "Its address is a file: whoever may not write it may not connect. The kernel says which process and \
-    user \
-                 connected. And the file outlives the server: the next one cannot bind to it until somebody removes \
-                 it.",
+                 user connected. And the file outlives the server: the next one cannot bind to it until somebody \
+                 removes it.",
     knobs: &[Knob {
         name: "remove",
         default: 0,
@@ -171,20 +167,17 @@ fn unix_sockets(experiment: &mut Experiment<'_>) -> io::Result<String> {
     let _ = std::fs::remove_dir_all(&folder);
     Ok(format!(
         "A file was the address, and permissions of files decide who may connect; of the client the kernel said \
-        {told}. When the server had \
-         gone, the next one at the same path was: {said}. A server that removes the file before it binds may take it \
-         away from one that \
-         runs: it should try to connect first, and remove what refuses.",
+         {told}. When the server had gone, the next one at the same path was: {said}. A server that removes the file \
+         before it binds may take it away from one that runs: it should try to connect first, and remove what refuses.",
     ))
 }
 
 pub(super) const PROXY_IN_BETWEEN: Topic = Topic {
     name: "proxy-in-between",
     question: "A proxy stands between client and server. Whom does the server talk to?",
-    prediction: "The proxy: there are two connections, and the server's has the proxy's address. Whose it passes on \
-    is lost, unless the \
-                 proxy says so first, as the PROXY protocol does. And when the proxy closes, each side is closed by \
-                 it, not by the other.",
+    prediction: "The proxy: there are two connections, and the server's has the proxy's address. Whose it passes on is \
+                 lost, unless the proxy says so first, as the PROXY protocol does. And when the proxy closes, each \
+                 side is closed by it, not by the other.",
     knobs: &[Knob {
         name: "say",
         default: 1,
@@ -241,11 +234,10 @@ pub(super) const PROXY_IN_BETWEEN: Topic = Topic {
         let alive = (&server).write(b"answer").is_ok();
         experiment.claim("the server may still write", true, alive);
         Ok(format!(
-            "The client came from {local}, and the server was connected with {seen}: the proxy's. Of the client it \
-            was told: {said}. When the proxy closed one of its two \
-             connections, the client saw an end that the server knew nothing of, and the server could still write: \
-             what a box in the middle \
-             does with idle connections looks to each side as if the other had hung up.",
+            "The client came from {local}, and the server was connected with {seen}: the proxy's. Of the client it was \
+             told: {said}. When the proxy closed one of its two connections, the client saw an end that the server \
+             knew nothing of, and the server could still write: what a box in the middle does with idle connections \
+             looks to each side as if the other had hung up.",
         ))
     },
 };

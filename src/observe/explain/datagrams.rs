@@ -14,9 +14,8 @@ use crate::observe::counter;
 pub(super) const DATAGRAMS: Topic = Topic {
     name: "datagrams",
     question: "What is different if the same bytes are sent over UDP?",
-    prediction: "Three sends are three receives, each whole, and a receive without room loses the rest of its \
-    message. What a full \
-                 buffer has no room for is dropped, and the sender is told nothing.",
+    prediction: "Three sends are three receives, each whole, and a receive without room loses the rest of its message. \
+                 What a full buffer has no room for is dropped, and the sender is told nothing.",
     knobs: &[
         Knob {
             name: "messages",
@@ -100,10 +99,9 @@ pub(super) const DATAGRAMS: Topic = Topic {
         experiment.claim_that("messages received", format!("fewer than {messages}"), received, received < messages);
         Ok(format!(
             "Messages of 5, 7 and 11 bytes were received as {}; of one of 11 bytes, room for 4 gave {part}, and the \
-            rest was gone. Of {messages} messages that \
-             were sent without an error {received} were received. Whoever needs the others has to number them, to \
-             answer, and \
-             to send again: that is what TCP does, and DNS, and QUIC.",
+             rest was gone. Of {messages} messages that were sent without an error {received} were received. Whoever \
+             needs the others has to number them, to answer, and to send again: that is what TCP does, and DNS, and \
+             QUIC.",
             sizes.join(", "),
         ))
     },
@@ -113,9 +111,8 @@ pub(super) const REQUEST_REPLY_OVER_UDP: Topic = Topic {
     name: "request-reply-over-udp",
     question: "How does DNS get answers over a network that loses messages?",
     prediction: "Each request has a number and is sent again if no answer with that number comes in time. All are \
-    answered \
-                 in the end, by more messages than there are requests, and an answer to an older one is not taken for \
-                 another.",
+                 answered in the end, by more messages than there are requests, and an answer to an older one is not \
+                 taken for another.",
     knobs: &[
         Knob { name: "requests", default: 10, range: (1, 100), meaning: "how many requests are made" },
         Knob { name: "lose", default: 3, range: (2, 100), meaning: "of so many messages the server loses one" },
@@ -169,10 +166,8 @@ pub(super) const REQUEST_REPLY_OVER_UDP: Topic = Topic {
         experiment.claim_that("messages sent", format!("{} or more", requests + lost), sent, sent >= requests + lost);
         Ok(format!(
             "{requests} requests took {sent} messages, of which {lost} were lost, and {answered} were answered. A \
-            number told the answers apart, \
-             of which {strange} came late. How long to wait before sending again is a guess: too short, and the \
-             network carries everything twice; \
-             too long, and each loss is seen by a user."
+             number told the answers apart, of which {strange} came late. How long to wait before sending again is a \
+             guess: too short, and the network carries everything twice; too long, and each loss is seen by a user."
         ))
     },
 };
@@ -199,9 +194,8 @@ fn lossy(server: &UdpSocket, lose: usize) -> io::Result<usize> {
 pub(super) const SERIALIZATION: Topic = Topic {
     name: "serialization",
     question: "A program has a number, and the network takes bytes. What has to be agreed on?",
-    prediction: "How many bytes there are and in which order: read in the other order, the same four bytes are \
-    another number. And \
-                 a text needs its length, in bytes and not in letters.",
+    prediction: "How many bytes there are and in which order: read in the other order, the same four bytes are another \
+                 number. And a text needs its length, in bytes and not in letters.",
     knobs: &[
         Knob { name: "number", default: 1, range: (0, u32::MAX as u64), meaning: "the number that is sent" },
         Knob { name: "swap", default: 0, range: (0, 1), meaning: "1: the receiver reads it in the other order" },
@@ -229,10 +223,8 @@ pub(super) const SERIALIZATION: Topic = Topic {
         experiment.claim_that("its length in bytes", "more than its letters", length, length > word.chars().count());
         Ok(format!(
             "The number {number} and the text \"{text}\" were the bytes {hexadecimal}. In the order they were written \
-            in, the first four are {right}, and in \
-             the other {wrong}. The text has {} letters and {length} bytes: what is agreed on is bytes, and a \
-             protocol says of each of them \
-             what it means.",
+             in, the first four are {right}, and in the other {wrong}. The text has {} letters and {length} bytes: \
+             what is agreed on is bytes, and a protocol says of each of them what it means.",
             text.chars().count(),
         ))
     },

@@ -14,8 +14,7 @@ pub(super) const TOO_MANY_OPEN_FILES: Topic = Topic {
     question: "A server has no descriptor left, and a client connects. What happens to the client?",
     prediction: "It is connected, for the kernel needs no descriptor of the server to shake hands. accept fails, the \
                  connection stays in the queue, and so every wait says at once that the listener is readable: a loop \
-                 that \
-                 only tries again spins. One descriptor given up, and the client is accepted.",
+                 that only tries again spins. One descriptor given up, and the client is accepted.",
     knobs: &[
         Knob {
             name: "spare",
@@ -81,15 +80,14 @@ pub(super) const TOO_MANY_OPEN_FILES: Topic = Topic {
         let peer = later.as_ref().map_or_else(|error| error.to_string(), |(_, peer)| peer.to_string());
         experiment.claim("who is accepted then", local.to_string(), peer);
         Ok(format!(
-            "With all {limit} descriptors taken, the client was connected and accept said: {}. Of {waits} waits \
-            {said} said that there was somebody to \
-             accept, so a loop that answers each by accept uses a whole CPU and gets nowhere. {}",
+            "With all {limit} descriptors taken, the client was connected and accept said: {}. Of {waits} waits {said} \
+             said that there was somebody to accept, so a loop that answers each by accept uses a whole CPU and gets \
+             nowhere. {}",
             outcome(&accepted),
             match &later {
                 Ok(_) =>
                     "With one spare descriptor given up it accepted, and could tell the client that it is full: that \
-                    is what the spare \
-                          of `--on-exhaustion shed` is for.",
+                     is what the spare of `--on-exhaustion shed` is for.",
                 Err(_) =>
                     "As none was given up, it never accepted: pausing the listener would at least have let it sleep.",
             },

@@ -14,9 +14,8 @@ use crate::observe::{Sockets, State};
 pub(super) const HALF_CLOSE: Topic = Topic {
     name: "half-close",
     question: "A client has sent its last byte and says so. Can it still be answered?",
-    prediction: "Yes: a connection is two streams, and shutdown ends one. The server reads 0, which means that no \
-    more will \
-                 come and not that the client is gone, and what it sends then still arrives.",
+    prediction: "Yes: a connection is two streams, and shutdown ends one. The server reads 0, which means that no more \
+                 will come and not that the client is gone, and what it sends then still arrives.",
     knobs: &[Knob {
         name: "close",
         default: 0,
@@ -70,10 +69,9 @@ pub(super) const HALF_CLOSE: Topic = Topic {
         }
         Ok(format!(
             "After the client's end was {}, the server read {} bytes and then 0{states}. Of its answer {answer} bytes \
-            arrived. \
-             The 0 alone does not say whether the client only has nothing more to ask or is gone: a server that \
-             closes at \
-             once loses the answers of all who half-close, and one that never does keeps CLOSE_WAIT sockets for ever.",
+             arrived. The 0 alone does not say whether the client only has nothing more to ask or is gone: a server \
+             that closes at once loses the answers of all who half-close, and one that never does keeps CLOSE_WAIT \
+             sockets for ever.",
             if closes { "closed" } else { "half-closed" },
             read.len(),
         ))
@@ -84,8 +82,7 @@ pub(super) const RESET: Topic = Topic {
     name: "reset",
     question: "Where do \"connection reset by peer\" errors come from?",
     prediction: "From a peer that ends without reading all it was sent, or asks to end so by SO_LINGER 0: instead of \
-    the end of \
-                 the stream comes an error, what was under way is lost, and nothing is left in TIME_WAIT.",
+                 the end of the stream comes an error, what was under way is lost, and nothing is left in TIME_WAIT.",
     knobs: &[Knob {
         name: "unread",
         default: 1,
@@ -123,8 +120,8 @@ pub(super) const RESET: Topic = Topic {
         experiment.claim_error("recv after a peer closed with SO_LINGER 0", io::ErrorKind::ConnectionReset, &seen);
         Ok(format!(
             "The client of a server that closed {} was told: {first}.{left} With SO_LINGER 0 it was told: {}. A reset \
-            says that the peer will \
-             never know what became of the rest: read to the end before you close, and shut down before that.",
+             says that the peer will never know what became of the rest: read to the end before you close, and shut \
+             down before that.",
             if unread { "with bytes unread" } else { "after it had read everything" },
             said(&seen),
         ))
@@ -143,8 +140,7 @@ pub(super) const TIME_WAIT: Topic = Topic {
     name: "time-wait",
     question: "Who pays for a connection that is over?",
     prediction: "Whoever closes first: that end stays in TIME_WAIT, with its address and port. If it is the server, \
-    the port \
-                 cannot be bound again without SO_REUSEADDR, and can be with it.",
+                 the port cannot be bound again without SO_REUSEADDR, and can be with it.",
     knobs: &[
         Knob {
             name: "client_first",
@@ -200,13 +196,10 @@ pub(super) const TIME_WAIT: Topic = Topic {
         // Ports of so many milliseconds each.
         let rate = ports * 1_000 / u64::from(waits.timer_ms.max(1));
         Ok(format!(
-            "The end of {whose}, which closed first, was in TIME_WAIT for another {} ms although no program had it \
-            any more. To \
-             bind the server's port again without SO_REUSEADDR {first}, {how} it {}. A client that closes first has \
-             {ports} \
-             ports to one server, which is {rate} new connections a second: whoever opens one for each request runs \
-             out of \
-             them, and a pool does not.",
+            "The end of {whose}, which closed first, was in TIME_WAIT for another {} ms although no program had it any \
+             more. To bind the server's port again without SO_REUSEADDR {first}, {how} it {}. A client that closes \
+             first has {ports} ports to one server, which is {rate} new connections a second: whoever opens one for \
+             each request runs out of them, and a pool does not.",
             waits.timer_ms,
             said(&reused),
         ))

@@ -15,9 +15,8 @@ pub(super) const LIFECYCLE: Topic = Topic {
     name: "lifecycle",
     question: "What happens between socket and close, and who does it: the program or the kernel?",
     prediction: "The kernel connects the client while the program sleeps, and every mechanism then says that the \
-    listener is \
-                 readable. accept returns another descriptor, each end goes through its own states, and the end that \
-                 closes first is kept in TIME_WAIT by the kernel alone.",
+                 listener is readable. accept returns another descriptor, each end goes through its own states, and \
+                 the end that closes first is kept in TIME_WAIT by the kernel alone.",
     knobs: &[
         Knob { name: "backlog", default: 16, range: (1, 1_000), meaning: "what is given to listen" },
         Knob { name: "bytes", default: 5, range: (1, 10_000), meaning: "how many bytes the client sends" },
@@ -128,8 +127,7 @@ pub(super) const LIFECYCLE: Topic = Topic {
         Ok(format!(
             "The client's connect returned before accept was called{program}. Descriptor {number} only ever announced \
              connections, {accepted} carried {} bytes each way, and {} mechanisms said the same of both, each in its \
-             own words. \
-             The client said first that it had finished{after}.",
+             own words. The client said first that it had finished{after}.",
             answer.len(),
             watchers.count(),
         ))

@@ -16,8 +16,7 @@ pub(super) const TWO_SOCKETS: Topic = Topic {
     name: "two-sockets",
     question: "A server has a socket before any client comes. Can it read from that one?",
     prediction: "No: a socket that listens is connected to nobody and has no bytes, so recv on it fails. accept \
-    returns \
-                 another socket, at the same local port, and there the bytes are.",
+                 returns another socket, at the same local port, and there the bytes are.",
     knobs: &[Knob { name: "bytes", default: 5, range: (1, 10_000), meaning: "how many bytes the client sends" }],
     read_on: &["listen(2)", "accept(2)", "tcp(7)", "RFC 9293, 3.9.1: OPEN"],
     run: |experiment| {
@@ -59,9 +58,8 @@ pub(super) const TWO_SOCKETS: Topic = Topic {
         }
         let read = experiment.receive(&server, bytes)?;
         Ok(format!(
-            "Descriptor {number} listens and descriptor {accepted} talks: both are at port {port}, and only the \
-            second has a \
-             peer. The {} bytes of the client were read from the second, {there}. A connection is known by four \
+            "Descriptor {number} listens and descriptor {accepted} talks: both are at port {port}, and only the second \
+             has a peer. The {} bytes of the client were read from the second, {there}. A connection is known by four \
              numbers, the listener by two of them, so that one port serves any number of clients.",
             read.len(),
         ))
@@ -124,10 +122,8 @@ pub(super) const HANDSHAKE_WITHOUT_ACCEPT: Topic = Topic {
         experiment.claim("accepted in the order in which they connected", clients, in_order);
         Ok(format!(
             "{clients} clients were connected before the server had accepted one, and connect told them nothing else. \
-            The \
-             kernel had {kept}. accept does not make a connection, it takes the oldest out of a queue: a server that \
-             is \
-             stuck still looks alive from outside."
+             The kernel had {kept}. accept does not make a connection, it takes the oldest out of a queue: a server \
+             that is stuck still looks alive from outside."
         ))
     },
 };
@@ -136,8 +132,7 @@ pub(super) const BACKLOG: Topic = Topic {
     name: "backlog",
     question: "What becomes of clients when nobody accepts?",
     prediction: "The queue takes one connection more than the number given to listen. Whoever comes then is not \
-    refused: \
-                 the SYN is dropped, the client sends it again and again, and gets in when there is room.",
+                 refused: the SYN is dropped, the client sends it again and again, and gets in when there is room.",
     knobs: &[
         Knob { name: "backlog", default: 2, range: (0, 64), meaning: "what is given to listen" },
         Knob { name: "beyond", default: 3, range: (1, 16), meaning: "how many clients more than the queue takes" },
@@ -199,11 +194,9 @@ pub(super) const BACKLOG: Topic = Topic {
         experiment.claim("left out, when one place was free", beyond - 1, asking_still + half_open);
         Ok(format!(
             "listen({backlog}) made room for {} connections, and {} clients beyond saw nothing at all: not refused, \
-            they asked \
-             again. When one place became free, one of them got in {} ms later, when it asked again, and {} were left \
-             out. A \
-             full queue is seen by users as a connect that takes seconds, and on the server as ListenOverflows, which \
-             rose by {risen}.",
+             they asked again. When one place became free, one of them got in {} ms later, when it asked again, and {} \
+             were left out. A full queue is seen by users as a connect that takes seconds, and on the server as \
+             ListenOverflows, which rose by {risen}.",
             full.receive_queue,
             asking.len(),
             waited.as_millis(),
@@ -233,8 +226,7 @@ pub(super) const ADDRESS_IN_USE: Topic = Topic {
     name: "address-in-use",
     question: "When may two sockets listen at one port?",
     prediction: "At one address and port, never, unless both have asked to share it by SO_REUSEPORT; at the same port \
-    of \
-                 another address, always; and the address of all of them is taken by any of them.",
+                 of another address, always; and the address of all of them is taken by any of them.",
     knobs: &[Knob {
         name: "reuse_port",
         default: 0,
@@ -274,12 +266,10 @@ pub(super) const ADDRESS_IN_USE: Topic = Topic {
             Err(error) => format!("the second listener was refused: {error}"),
         };
         Ok(format!(
-            "At {address} {outcome}. Every address at that port was refused too{elsewhere}: what counts is whether \
-            two sockets \
-             would be told of the same client. Whoever restarts a server meets the same error from a process that \
-             still \
-             runs, which is right, or from connections of the old one in TIME_WAIT, which SO_REUSEADDR is for: see \
-             `explain time-wait`."
+            "At {address} {outcome}. Every address at that port was refused too{elsewhere}: what counts is whether two \
+             sockets would be told of the same client. Whoever restarts a server meets the same error from a process \
+             that still runs, which is right, or from connections of the old one in TIME_WAIT, which SO_REUSEADDR is \
+             for: see `explain time-wait`."
         ))
     },
 };

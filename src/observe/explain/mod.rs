@@ -19,6 +19,7 @@
 //! | limits: descriptors | `descriptors.rs` |
 //! | addresses: four numbers, a path, a proxy's | `addresses.rs` |
 //! | serving: whom a server keeps waiting, and for what | `serving.rs` |
+//! | clients: connections kept, and waits that end | `clients.rs` |
 //! | datagrams, and bytes that mean something | `datagrams.rs` |
 //!
 //! ```
@@ -35,6 +36,7 @@
 //! ```
 
 mod addresses;
+mod clients;
 mod datagrams;
 mod descriptors;
 mod endings;
@@ -291,8 +293,8 @@ const TOPICS: &[Topic] = &[
     endings::RESET,
     endings::TIME_WAIT,
     listening::ADDRESS_IN_USE,
-    serving::KEEP_ALIVE_AND_POOLS,
-    serving::TIMEOUTS,
+    clients::KEEP_ALIVE_AND_POOLS,
+    clients::TIMEOUTS,
     descriptors::TOO_MANY_OPEN_FILES,
     addresses::UNIX_SOCKETS,
     addresses::PROXY_IN_BETWEEN,

@@ -17,8 +17,7 @@ pub(super) const BYTE_STREAM: Topic = Topic {
     name: "byte-stream",
     question: "If a client writes three times, does the server read three times?",
     prediction: "TCP keeps the bytes and their order, and forgets where each write ended: three writes may be one \
-    read, and \
-                 one write three reads. A length before each message tells them apart again.",
+                 read, and one write three reads. A length before each message tells them apart again.",
     knobs: &[
         Knob { name: "bytes", default: 7, range: (3, 1_000), meaning: "how many bytes each of the three writes has" },
         Knob { name: "room", default: 10_000, range: (1, 10_000), meaning: "room for so many bytes in the one read" },
@@ -62,11 +61,9 @@ pub(super) const BYTE_STREAM: Topic = Topic {
         experiment.claim("messages in one read, by their lengths", "e f g".to_owned(), messages.join(" "));
         Ok(format!(
             "Three writes of {bytes} bytes came as one read of {}; one write of {} bytes as {reads} reads. What kept \
-            its order \
-             lost its borders, and which reads there are depends on time and room and on nothing the sender does. \
-             With four bytes of \
-             length before each message, {} messages were found in one read of {} bytes: a protocol has to bring its \
-             own borders.",
+             its order lost its borders, and which reads there are depends on time and room and on nothing the sender \
+             does. With four bytes of length before each message, {} messages were found in one read of {} bytes: a \
+             protocol has to bring its own borders.",
             once.len(),
             3 * bytes,
             messages.len(),
@@ -79,8 +76,7 @@ pub(super) const BLOCKING_AND_NONBLOCKING: Topic = Topic {
     name: "blocking-and-nonblocking",
     question: "What does a call do when there is nothing to read, or no room to write?",
     prediction: "On a blocking socket the thread sleeps in the kernel until there is. On a non-blocking one the call \
-    returns \
-                 at once with EAGAIN, and has done nothing, or what it could.",
+                 returns at once with EAGAIN, and has done nothing, or what it could.",
     knobs: &[Knob {
         name: "send_buffer",
         default: 16_384,
@@ -110,10 +106,9 @@ pub(super) const BLOCKING_AND_NONBLOCKING: Topic = Topic {
             state.map_or("which this OS does not show".to_owned(), |state| format!("which /proc shows as \"{state}\""));
         Ok(format!(
             "Non-blocking calls never waited: an empty socket said EAGAIN, and a full one too, after it had taken \
-            {filled} bytes. \
-             The blocking call put its thread to sleep, {state}, until a byte came. So a thread serves one blocking \
-             connection, or many non-blocking ones if something tells it which are ready: that is what select, poll \
-             and epoll are for.",
+             {filled} bytes. The blocking call put its thread to sleep, {state}, until a byte came. So a thread serves \
+             one blocking connection, or many non-blocking ones if something tells it which are ready: that is what \
+             select, poll and epoll are for.",
         ))
     },
 };
@@ -208,8 +203,7 @@ pub(super) const SLOW_READER: Topic = Topic {
     name: "slow-reader",
     question: "A client asks for much and reads nothing. Where does the answer go?",
     prediction: "Into the client's receive buffer, then into the server's send buffer, then nowhere: the client's \
-    window \
-                 closes and the server's call says so. No byte is lost, and when the client reads, it goes on.",
+                 window closes and the server's call says so. No byte is lost, and when the client reads, it goes on.",
     knobs: &[
         Knob {
             name: "receive_buffer",
@@ -280,9 +274,8 @@ pub(super) const SLOW_READER: Topic = Topic {
         experiment.claim("the server may write again", true, again.is_ok());
         Ok(format!(
             "The server could write {filled} bytes to a client that read none: {where_it_is}. Then its calls returned \
-            EAGAIN, \
-             which is how TCP tells a program that its peer is slow. A server that keeps the rest in memory of its own \
-             has no such limit, and slow clients are how it runs out: stop reading from those who do not read."
+             EAGAIN, which is how TCP tells a program that its peer is slow. A server that keeps the rest in memory of \
+             its own has no such limit, and slow clients are how it runs out: stop reading from those who do not read."
         ))
     },
 };
@@ -291,8 +284,7 @@ pub(super) const NAGLE_AND_DELAYED_ACK: Topic = Topic {
     name: "nagle-and-delayed-ack",
     question: "Why does a request that is written in two pieces take 40 ms?",
     prediction: "Without TCP_NODELAY the second small write is held back until the first is acknowledged, and the \
-    peer, which \
-                 waits for the second before it answers, delays that acknowledgement.",
+                 peer, which waits for the second before it answers, delays that acknowledgement.",
     knobs: &[
         Knob {
             name: "nodelay",
@@ -348,9 +340,8 @@ pub(super) const NAGLE_AND_DELAYED_ACK: Topic = Topic {
         };
         Ok(format!(
             "{outcome}; the shortest took {} µs, the longest {millis} ms. Nagle's rule saves small segments and a \
-            delayed \
-             acknowledgement saves empty ones, and each waits for the other. Write a request by one \
-             call, or set TCP_NODELAY, as every server here does.",
+             delayed acknowledgement saves empty ones, and each waits for the other. Write a request by one call, or \
+             set TCP_NODELAY, as every server here does.",
             shortest.as_micros(),
         ))
     },

@@ -15,8 +15,8 @@ pub(super) const LEVEL_AND_EDGE: Topic = Topic {
     name: "level-and-edge",
     question: "A program reads less than there is. Is it told again?",
     prediction: "Level-triggered, yes: what is reported is that there are bytes. Edge-triggered, no: what is reported \
-    is that \
-                 bytes came, and the rest lies there until more come. So an edge reader has to read until EAGAIN.",
+                 is that bytes came, and the rest lies there until more come. So an edge reader has to read until \
+                 EAGAIN.",
     knobs: &[
         Knob { name: "bytes", default: 100, range: (1, 10_000), meaning: "how many bytes come" },
         Knob {
@@ -67,12 +67,10 @@ pub(super) const LEVEL_AND_EDGE: Topic = Topic {
         let [level, edge] = told_again.map(|names| if names.is_empty() { "none".to_owned() } else { names.join(", ") });
         let later = if later.is_empty() { "none of this host's".to_owned() } else { later.join(", ") };
         Ok(format!(
-            "Of {bytes} bytes {part} were asked for: level-triggered, these told of the rest: {level}; \
-            edge-triggered, these: {edge}. \
-             For the edge-triggered ({later}) one byte more was needed before the rest was told of, and from a client \
-             that waits for \
-             its answer none comes. Edge saves waits only for those who read until EAGAIN, or until less than they \
-             asked for.",
+            "Of {bytes} bytes {part} were asked for: level-triggered, these told of the rest: {level}; edge-triggered, \
+             these: {edge}. For the edge-triggered ({later}) one byte more was needed before the rest was told of, and \
+             from a client that waits for its answer none comes. Edge saves waits only for those who read until \
+             EAGAIN, or until less than they asked for.",
         ))
     },
 };
@@ -105,10 +103,8 @@ pub(super) const EVENT_LOOP: Topic = Topic {
     name: "event-loop",
     question: "One thread, a few clients that speak in turns. What does each way of waiting do for that?",
     prediction: "All of them deliver every message, by one wait for each turn or a few. select and poll keep nothing \
-    in the \
-                 kernel, so adding a client costs no call and each wait passes all of them; epoll and kqueue keep the \
-                 list in the \
-                 kernel, by calls or with the next wait; so does io_uring, in a ring.",
+                 in the kernel, so adding a client costs no call and each wait passes all of them; epoll and kqueue \
+                 keep the list in the kernel, by calls or with the next wait; so does io_uring, in a ring.",
     knobs: &[
         Knob { name: "clients", default: 5, range: (1, 100), meaning: "how many clients are connected" },
         Knob { name: "turns", default: 20, range: (1, 200), meaning: "how often each of them sends a byte" },
@@ -149,11 +145,9 @@ pub(super) const EVENT_LOOP: Topic = Topic {
         }
         Ok(format!(
             "{} messages of {clients} clients, in system calls to wait + to change what is waited for: {}. Those that \
-            are told of all \
-             clients anew in each wait ({}) need no call for a change, and so cost more the more clients are idle; \
-             the others cost what is \
-             ready. With {clients} clients nobody could tell: `pollmark compare --idle 0,5000` shows where it begins \
-             to count.",
+             are told of all clients anew in each wait ({}) need no call for a change, and so cost more the more \
+             clients are idle; the others cost what is ready. With {clients} clients nobody could tell: `pollmark \
+             compare --idle 0,5000` shows where it begins to count.",
             clients * turns,
             rows.join(", "),
             tables.join(", "),
@@ -205,8 +199,8 @@ fn rounds(poller: &mut dyn Poller, clients: usize, turns: usize) -> io::Result<u
 pub(super) const THUNDERING_HERD: Topic = Topic {
     name: "thundering-herd",
     question: "Several threads wait for the same listener, and one client comes. How many wake up?",
-    prediction: "All of them, though one alone can accept it: each poller is told that the listener is readable. If each \
-                 asked to be told exclusively (EPOLLEXCLUSIVE), one at least, and not all.",
+    prediction: "All of them, though one alone can accept it: each poller is told that the listener is readable. If \
+                 each asked to be told exclusively (EPOLLEXCLUSIVE), one at least, and not all.",
     knobs: &[
         Knob { name: "threads", default: 4, range: (2, 64), meaning: "how many threads wait" },
         Knob {
@@ -259,9 +253,10 @@ pub(super) const THUNDERING_HERD: Topic = Topic {
         }
         let few = if few.is_empty() { "no mechanism here can".to_owned() } else { few.join(", ") };
         Ok(format!(
-            "Of {threads} threads that slept, one connection woke: {}; asked exclusively: {few}. Whoever wakes for nothing has \
-             cost a switch of threads and an accept that fails, for each connection. The other way out is a listener for each \
-             thread, by SO_REUSEPORT, which is what `pollmark serve --threads` does unless it is asked for another.",
+            "Of {threads} threads that slept, one connection woke: {}; asked exclusively: {few}. Whoever wakes for \
+             nothing has cost a switch of threads and an accept that fails, for each connection. The other way out is \
+             a listener for each thread, by SO_REUSEPORT, which is what `pollmark serve --threads` does unless it is \
+             asked for another.",
             all.join(", "),
         ))
     },
