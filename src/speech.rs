@@ -78,8 +78,8 @@ impl Speech {
         }
     }
 
-    /// As [`bind`](Speech::bind), for a server that tells `tracing` all it does. Behind proxies there is no other, so that one
-    /// is compiled less.
+    /// As [`bind`](Speech::bind), for a server that tells `tracing` all it does. One is compiled for all
+    /// languages, behind proxies or not; behind proxies there is no other.
     ///
     /// # Errors
     /// As of [`Mechanism::bind`].
@@ -90,10 +90,11 @@ impl Speech {
         config: Config,
     ) -> io::Result<Box<dyn Server>> {
         let protocol = Any::of(self.language);
-        match &self.proxies {
-            Some(trusted) => mechanism.bind_observed(registry, config, Proxied::new(protocol, trusted.clone()), Trace),
-            None => mechanism.bind_observed(registry, config, protocol, Trace),
-        }
+        let protocol = match &self.proxies {
+            Some(trusted) => Proxied::new(protocol, trusted.clone()),
+            None => Proxied::direct(protocol),
+        };
+        mechanism.bind_observed(registry, config, protocol, Trace)
     }
 }
 
@@ -164,8 +165,6 @@ macro_rules! whichever {
 
 impl Protocol for Any {
     type Session = Session;
-    /// For whoever listens in, a connection is somebody's.
-    const ASKS_FOR_PEER: bool = true;
 
     fn begin(&mut self, post: &Post) {
         whichever!(self, protocol => protocol.begin(post));

@@ -11,7 +11,6 @@ use super::{Knob, Topic};
 use crate::client::{Client, Endpoint, Frames, Settings, Timeouts};
 use crate::mechanism::Mechanism;
 use crate::observe::{Sockets, State, counter};
-use crate::protocol::Echo;
 use crate::server::Limits;
 
 pub(super) const KEEP_ALIVE_AND_POOLS: Topic = Topic {
@@ -35,7 +34,7 @@ pub(super) const KEEP_ALIVE_AND_POOLS: Topic = Topic {
         let mut ways = Vec::new();
         for (way, connections) in [("a connection for each request", requests), ("one connection for all", 1)] {
             let ((left, opened, each), stats) =
-                serve(experiment, &mechanism, Limits::default(), Echo, |experiment, address| {
+                serve(experiment, &mechanism, Limits::default(), |experiment, address| {
                     let opened = counter("ActiveOpens")?;
                     let mut ports = HashSet::new();
                     let began = Instant::now();
@@ -167,7 +166,7 @@ pub(super) const TIMEOUTS: Topic = Topic {
 
         let mechanism = Mechanism::choose(experiment.registry)?.name().to_owned();
         let limits = Limits { idle: Some(limit), ..Limits::default() };
-        let (seen, _) = serve(experiment, &mechanism, limits, Echo, |_, address| {
+        let (seen, _) = serve(experiment, &mechanism, limits, |_, address| {
             let began = Instant::now();
             let mut client = TcpStream::connect_timeout(&address, PATIENCE)?;
             client.set_read_timeout(Some(PATIENCE))?;

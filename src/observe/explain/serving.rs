@@ -6,11 +6,14 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use pollmark_backends::Trigger;
+use pollmark_backends::poll::Poll;
+
 use super::experiment::{CALL, Experiment, PATIENCE, again};
 use super::{Knob, Topic};
 use crate::mechanism::Mechanism;
 use crate::protocol::{Context, Echo, Peer, Protocol};
-use crate::server::{Address, Config, Limits, Stats};
+use crate::server::{Address, Config, Limits, ReadinessServer, Server, Stats, ThreadServer};
 use crate::usage;
 
 pub(super) const ONE_AT_A_TIME: Topic = Topic {
@@ -35,7 +38,7 @@ pub(super) const ONE_AT_A_TIME: Topic = Topic {
     run: |experiment| {
         let wait = Duration::from_millis(experiment.setting("wait_ms"));
         let mechanism = if experiment.setting("threads") == 1 { "threads" } else { "iterative" };
-        let text = serve(experiment, mechanism, Limits::default(), Echo, |experiment, address| {
+        let text = serve(experiment, mechanism, Limits::default(), |experiment, address| {
             let (mut first, _) = experiment.connect(address)?;
             let echoed = ask(experiment, &mut first, PATIENCE)?;
             experiment.claim("the first client is answered", true, echoed);
@@ -90,7 +93,7 @@ pub(super) const THREAD_PER_CONNECTION: Topic = Topic {
         } else {
             "threads".to_owned()
         };
-        let text = serve(experiment, &mechanism, Limits::default(), Echo, |experiment, address| {
+        let text = serve(experiment, &mechanism, Limits::default(), |experiment, address| {
             let (mut warm, _) = experiment.connect(address)?;
             ask(experiment, &mut warm, PATIENCE)?;
             let before = Process::now()?;
@@ -164,12 +167,9 @@ pub(super) const BLOCKING_CALL_IN_THE_LOOP: Topic = Topic {
     read_on: &["epoll(7)", "libuv: Don't block the event loop", "`pollmark explain thread-per-connection`"],
     run: |experiment| {
         let (clients, hold) = (experiment.size("clients"), Duration::from_millis(experiment.setting("hold_ms")));
-        let mechanism = match experiment.setting("threads") {
-            1 => "threads".to_owned(),
-            _ => Mechanism::choose(experiment.registry)?.name().to_owned(),
-        };
         let gate = Gate::default();
-        let text = serve(experiment, &mechanism, Limits::default(), gate.clone(), |experiment, address| {
+        let threads = experiment.setting("threads") == 1;
+        let text = serve_gate(experiment, &gate, threads, |experiment, address| {
             let mut others = Vec::new();
             for _ in 0..clients {
                 let mut other = TcpStream::connect_timeout(&address, PATIENCE)?;
@@ -202,9 +202,10 @@ pub(super) const BLOCKING_CALL_IN_THE_LOOP: Topic = Topic {
             experiment.figure("it had lasted", format!("{} ms", lasted.as_millis()), "the clock");
             experiment.claim("others answered when it is over", clients, later);
             Ok(format!(
-                "On {mechanism} the call lasted {} ms, and {served} of {clients} other clients were answered \
-                 meanwhile; when it was over, {later}. None of them had asked for anything slow. What may take long (a \
-                 file, a name, a lock, a query) belongs on a thread of its own, or is done in steps.",
+                "{} the call lasted {} ms, and {served} of {clients} other clients were answered meanwhile; when it \
+                 was over, {later}. None of them had asked for anything slow. What may take long (a file, a name, a \
+                 lock, a query) belongs on a thread of its own, or is done in steps.",
+                if threads { "With a thread for each" } else { "In one loop" },
                 lasted.as_millis(),
             ))
         });
@@ -238,7 +239,7 @@ pub(super) const HEAD_OF_LINE: Topic = Topic {
         let hold = Duration::from_millis(experiment.setting("hold_ms"));
         let attempt = |experiment: &mut Experiment<'_>, own: bool| {
             let gate = Gate::default();
-            let done = serve(experiment, "threads", Limits::default(), gate.clone(), |experiment, address| {
+            let done = serve_gate(experiment, &gate, true, |experiment, address| {
                 let mut slow = TcpStream::connect_timeout(&address, PATIENCE)?;
                 slow.write_all(b"s")?;
                 gate.entered()?;
@@ -327,19 +328,46 @@ impl Protocol for Gate {
     }
 }
 
-/// Runs a server of ours on this mechanism while `clients` are at work; what they come back with, and its account.
-pub(super) fn serve<Q: Protocol, T>(
+/// Runs a server of ours that echoes on this mechanism while `clients` are at work; what they come back with, and its
+/// account.
+pub(super) fn serve<T>(
     experiment: &mut Experiment<'_>,
     mechanism: &str,
     limits: Limits,
-    protocol: Q,
     clients: impl FnOnce(&mut Experiment<'_>, SocketAddr) -> io::Result<T>,
 ) -> io::Result<(T, Stats)> {
     let registry = experiment.registry;
     let invalid = |unknown| io::Error::new(io::ErrorKind::InvalidInput, unknown);
     let chosen = Mechanism::parse(registry, mechanism).map_err(invalid)?;
-    let config = Config { limits, ..Config::listen(Address::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))) };
-    let server = chosen.bind_boxed(registry, config, protocol)?;
+    let server = chosen.bind(registry, Config { limits, ..config() }, Echo)?;
+    attend(experiment, mechanism, server, clients)
+}
+
+/// The same of the gate, with a thread for each connection or with a loop. Its loop waits by poll(2), which is everywhere:
+/// whom it serves meanwhile is the same whatever it waits by.
+fn serve_gate<T>(
+    experiment: &mut Experiment<'_>,
+    gate: &Gate,
+    threads: bool,
+    clients: impl FnOnce(&mut Experiment<'_>, SocketAddr) -> io::Result<T>,
+) -> io::Result<(T, Stats)> {
+    if threads {
+        return attend(experiment, "threads", Box::new(ThreadServer::bind(config(), gate.clone())?), clients);
+    }
+    let server = ReadinessServer::bind(config(), gate.clone(), Trigger::Level, Poll::open)?;
+    attend(experiment, "poll", Box::new(server), clients)
+}
+
+fn config() -> Config {
+    Config::listen(Address::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))
+}
+
+fn attend<T>(
+    experiment: &mut Experiment<'_>,
+    mechanism: &str,
+    server: Box<dyn Server>,
+    clients: impl FnOnce(&mut Experiment<'_>, SocketAddr) -> io::Result<T>,
+) -> io::Result<(T, Stats)> {
     let address = server.addresses()[0].tcp().ok_or_else(|| io::Error::other("a server of TCP has such an address"))?;
     let control = server.control();
     experiment.note(format!("a server on {mechanism} at {address}"));

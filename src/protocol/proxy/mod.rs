@@ -50,7 +50,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Proxied<Q> {
     inner: Q,
-    trusted: Trusted,
+    /// Everybody comes by himself, if there are none.
+    trusted: Option<Trusted>,
     patience: Duration,
 }
 
@@ -69,7 +70,24 @@ enum Stage<S> {
 impl<Q: Protocol> Proxied<Q> {
     /// `inner`, behind proxies that are `trusted`. A header may take five seconds.
     pub fn new(inner: Q, trusted: Trusted) -> Proxied<Q> {
-        Proxied { inner, trusted, patience: PATIENCE }
+        Proxied { inner, trusted: Some(trusted), patience: PATIENCE }
+    }
+
+    /// `inner`, behind nobody: no header is expected, nor read. For a server that is to be compiled once, whether it is behind
+    /// proxies or not.
+    ///
+    /// ```
+    /// use pollmark::conn::Connection;
+    /// use pollmark::protocol::{Echo, Host, Peer, Proxied};
+    /// use pollmark_backends::Token;
+    ///
+    /// let (mut host, id) = (Host::new(Proxied::direct(Echo)), Token(1));
+    /// let mut connection = Connection::open(&mut host, id, &Peer::at("10.1.2.3:4000".parse().expect("an address")));
+    /// connection.receive(&mut host, id, b"PROXY TCP4");
+    /// assert_eq!(connection.outgoing(&host), b"PROXY TCP4");
+    /// ```
+    pub fn direct(inner: Q) -> Proxied<Q> {
+        Proxied { inner, trusted: None, patience: PATIENCE }
     }
 
     /// Gives a header so much time. The specification advises three seconds at least: a lost segment is repeated by
@@ -129,7 +147,8 @@ impl<Q: Protocol> Protocol for Proxied<Q> {
     }
 
     fn open(&mut self, peer: &Peer, cx: &mut Context<'_>) -> Session<Q::Session> {
-        if !self.trusted.contains(peer) {
+        let Some(trusted) = &self.trusted else { return Session(Stage::Open(self.inner.open(peer, cx))) };
+        if !trusted.contains(peer) {
             tracing::debug!(connection = ?cx.connection(), %peer, "refused: not a trusted proxy");
             cx.abort();
             return Session(Stage::Refused);
