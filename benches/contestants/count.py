@@ -119,15 +119,15 @@ def user_echo(options, name):
 
 
 def echoes_of_ten(options, name, idle=0):
-    """Of what completes a wait costs more than an echo, and how many of the ten answers it finds is up to the speed of
-    both sides, as with `calls_of_ten`: a generator that other programs hold up only adds waits."""
+    """How many of the ten answers a wait finds is up to the speed of both sides, as with `calls_of_ten`: a generator that
+    other programs hold up only adds waits. So it is the least of several counts, until one has found nearly all at each
+    wait. Of what completes a wait costs more than an echo, and two counts that are to be compared need more tries."""
     counter = Callgrind(Tracepoints() if not Tracepoints.missing() else Strace())
-    most, enough = (5, 4.5) if name in of_kind(options, "complete") else (3, 8.8)
     least = None
-    for _ in range(most):
+    for _ in range(8 if name in of_kind(options, "complete") else 3):
         counts = slope(counter, options.servers[name], options.load, "echo", 10, 2000, options.many, idle)
         least = min(counts, least or counts, key=lambda counts: counts["user"])
-        if 1 / least["waits"] >= enough:
+        if 1 / least["waits"] >= 8.8:
             break
     return least
 
