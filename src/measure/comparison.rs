@@ -232,6 +232,10 @@ impl<'a> Comparison<'a> {
         };
         let mut record = self.begin(&plan, &schedule, missing);
         record.contestants = about;
+        if cfg!(not(unix)) && self.workload.exercise.is_none() {
+            let why = "calibration: none on this system, so that no cell is predicted: it is made by processes of Unix";
+            warn(&mut record, why.to_owned());
+        }
         let mut keeper = self.keeper(&plan, &mut record)?;
         schedule.budget = schedule.budget.saturating_sub(keeper.spent(&plan));
         let wanted = plan.clone();

@@ -78,6 +78,14 @@ fn every_cell_asked_for_is_measured_or_says_why_not() {
     assert!(measured >= 4 * 4, "poll, select, polling and threads are everywhere: {measured} cells");
     assert_eq!(record.trials.iter().filter(|trial| trial.control && !trial.counted).count(), 4, "the A/A control");
     for file in pollmark::report::FILES.iter().chain(&pollmark::measure::journal::FILES) {
+        // Where a system cannot be calibrated the comparison says why, and goes on without.
+        if !cfg!(target_os = "linux") && file.starts_with("calibrations") && out.contains("calibration: ") {
+            println!(
+                "NOT CHECKED: {file}: {}",
+                out.lines().find(|line| line.contains("calibration: ")).unwrap_or_default()
+            );
+            continue;
+        }
         assert!(scratch.0.join(file).metadata().is_ok_and(|file| file.len() > 0), "{file} is missing");
     }
 }

@@ -91,6 +91,10 @@ pub(super) const RESET: Topic = Topic {
     }],
     read_on: &["tcp(7)", "socket(7): SO_LINGER", "RFC 9293, 3.5.2: Reset Generation", "RFC 2525, 2.17"],
     run: |experiment| {
+        if let Some(version) = pollmark_backends::wine() {
+            let why = format!("not to be seen under wine {version}, which tells nobody of resets; Windows does");
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        }
         let unread = experiment.setting("unread") == 1;
         let (_listener, client, server) = experiment.pair()?;
         let (near, far) = (server.local_addr()?, client.local_addr()?);
