@@ -19,8 +19,6 @@ mod herd;
 mod house;
 #[cfg(feature = "cli")]
 mod load;
-#[cfg(feature = "cli")]
-mod observe;
 mod panics;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 mod processes;

@@ -1,4 +1,8 @@
 //! `pollmark watch` and `pollmark explain`: what the kernel shows of sockets, and that it is seen and not recited.
+//!
+//! On its own, for experiments overflow listen queues, and a comparison beside them would find its trials void: the kernel
+//! counts that for the whole host.
+#![cfg(feature = "cli")]
 
 #[cfg(target_os = "linux")]
 use std::io::Write;
@@ -9,9 +13,11 @@ use pollmark::observe::explain::Topic;
 #[cfg(target_os = "linux")]
 use serde_json::Value;
 
+#[path = "../suite/commands.rs"]
+mod commands;
 #[cfg(target_os = "linux")]
-use crate::cli::pollmark;
-use crate::cli::{fails, run};
+use commands::pollmark;
+use commands::{fails, run};
 
 /// The lesson of a topic with these settings, and the exit code.
 #[cfg(target_os = "linux")]
