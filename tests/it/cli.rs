@@ -2,7 +2,9 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Output, Stdio};
+#[cfg(target_os = "linux")]
+use std::process::Output;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 #[cfg(unix)]
 use std::time::Instant;
