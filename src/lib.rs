@@ -16,6 +16,7 @@
 //! | what the host's limits allow | `limits` (feature `report`) |
 //! | what is done to a server: the load, verified | `workload` (feature `report`) |
 //! | a poller alone, without a server | `exercise` (feature `report`) |
+//! | what single calls cost | `calibration` (feature `report`) |
 //! | server and load in processes of their own | `child` (feature `report`) |
 //! | what the kernel shows of sockets | `observe` (feature `report`) |
 //! | measuring: records, statistics, facts of the host | `measure` (feature `report`) |
@@ -40,6 +41,8 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+#[cfg(feature = "report")]
+pub mod calibration;
 #[cfg(feature = "report")]
 pub mod child;
 #[cfg(feature = "cli")]

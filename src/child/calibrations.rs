@@ -6,7 +6,7 @@ use super::Role;
 use super::group::Group;
 use super::parent::Failure;
 use super::wire::CalibrationOrder;
-use crate::measure::calibration::Calibration;
+use crate::calibration::Calibration;
 
 /// How long a calibration may take at most: a hundred times as long as it does.
 const PATIENCE: Duration = Duration::from_secs(60);

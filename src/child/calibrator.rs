@@ -31,7 +31,7 @@ use super::ceiling::bind;
 use super::orders::{answer, orders};
 use super::target::target;
 use super::wire::CalibrationOrder;
-use crate::measure::calibration::{CROWD, Calibration, Call, Phase, Spent};
+use crate::calibration::{CROWD, Calibration, Call, Phase, Spent};
 use crate::mechanism::Mechanism;
 use crate::server::{Kernel, Net};
 use crate::workload::Transport;

@@ -6,7 +6,7 @@ use pollmark_backends::Registry;
 
 use super::Failure;
 use crate::observe::explain::{Lesson, Settings, Topic};
-use crate::report::explain;
+use crate::report::lesson;
 
 /// Answers questions about sockets by experiments on this host: what is predicted, every call that is made, what the
 /// kernel shows after it, whether the prediction held, and what is to be learnt.
@@ -48,7 +48,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(registry: &Registry, arguments: Arguments) -> Result<(), Failure> {
     if arguments.list {
-        return Ok(io::stdout().lock().write_all(explain::list(super::style()).as_bytes())?);
+        return Ok(io::stdout().lock().write_all(lesson::list(super::style()).as_bytes())?);
     }
     if !arguments.set.is_empty() && arguments.topics.len() != 1 {
         return Err(Failure::usage("--set is of one topic: name one alone"));
@@ -103,12 +103,12 @@ fn lesson(registry: &Registry, topic: &Topic, settings: &Settings, arguments: &A
     let style = super::style();
     let live = !arguments.json && !arguments.markdown;
     if live {
-        print(&explain::before(topic, settings, style)).map_err(Ended::Stdout)?;
+        print(&lesson::before(topic, settings, style)).map_err(Ended::Stdout)?;
     }
     let mut shown = Ok(());
     let lesson = topic.explain(registry, settings, &mut |step| {
         if live && shown.is_ok() {
-            shown = print(&explain::step(step, style));
+            shown = print(&lesson::step(step, style));
             if arguments.pause {
                 // At the end of stdin it goes on by itself.
                 let _ = io::stdin().lock().read_line(&mut String::new());
@@ -119,8 +119,8 @@ fn lesson(registry: &Registry, topic: &Topic, settings: &Settings, arguments: &A
     shown.map_err(Ended::Stdout)?;
     let text = match (arguments.json, arguments.markdown) {
         (true, _) => serde_json::to_string(&lesson).expect("plain fields") + "\n",
-        (_, true) => explain::markdown(&lesson),
-        (_, _) => explain::after(&lesson, style) + "\n",
+        (_, true) => lesson::markdown(&lesson),
+        (_, _) => lesson::after(&lesson, style) + "\n",
     };
     print(&text).map_err(Ended::Stdout)?;
     Ok(lesson)

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::calibration::{CROWD, Calibration, LARGEST_PAYLOAD};
 use super::placement::Placement;
 use super::plan::Plan;
+use super::units::LARGEST_PAYLOAD;
+use crate::calibration::{CROWD, Calibration};
 use crate::child::{self, CalibrationOrder, Failure};
 use crate::mechanism::Mechanism;
 use crate::usage;
@@ -35,9 +36,16 @@ pub(super) struct Calibrator {
 }
 
 impl Calibrator {
-    /// For what the plan has in it; `None` if nothing of that waits by a poller, or if its messages are too large, and
-    /// where there are no pairs of processes that could measure it.
-    pub(super) fn of(plan: &Plan, processes: usize, interval: Duration, seed: u64) -> Option<Calibrator> {
+    /// For what the plan has in it; `None` if nothing of that waits by a poller, or if its messages are too large.
+    ///
+    /// # Errors
+    /// Why nothing is calibrated on this system.
+    pub(super) fn of(
+        plan: &Plan,
+        processes: usize,
+        interval: Duration,
+        seed: u64,
+    ) -> Result<Option<Calibrator>, &'static str> {
         let mut mechanisms: Vec<String> = Vec::new();
         for mechanism in plan.subjects.iter().filter_map(|subject| subject.mechanism()) {
             if mechanism.trigger().is_some() && !mechanisms.iter().any(|name| name == mechanism.name()) {
@@ -53,8 +61,11 @@ impl Calibrator {
                 payloads.push(load.traffic.payload);
             }
         }
-        if cfg!(not(unix)) || mechanisms.is_empty() || transports.is_empty() || payloads.is_empty() {
-            return None;
+        if mechanisms.is_empty() || transports.is_empty() || payloads.is_empty() {
+            return Ok(None);
+        }
+        if cfg!(not(unix)) {
+            return Err("none on this system, so that no cell is predicted: it is made by processes of Unix");
         }
         let room = usage::raise_descriptor_limit().unwrap_or(u64::MAX).saturating_sub(OTHER_DESCRIPTORS);
         let most = plan.idle.iter().max().map_or(0, |most| most / processes.max(1));
@@ -62,7 +73,7 @@ impl Calibrator {
         let Placement { server: cpu, load: peer_cpu } = Placement::choose();
         let span = (interval / PARTS).min(LONGEST_PHASE);
         let order = CalibrationOrder { mechanisms, transports, payloads, watched, cpu, peer_cpu, span, seed };
-        Some(Calibrator { order, seed })
+        Ok(Some(Calibrator { order, seed }))
     }
 
     /// How long each time takes, as far as can be told.

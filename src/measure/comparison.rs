@@ -217,7 +217,7 @@ impl<'a> Comparison<'a> {
         let (present, about) = self.present(&mut missing)?;
         let mut plan = self.plan(&present, &mut missing)?;
         let calibrator = Calibrator::of(&plan, self.workload.grid.processes, self.workload.time.interval, self.seed);
-        if let Some(calibrator) = &calibrator {
+        if let Ok(Some(calibrator)) = &calibrator {
             plan = plan.with_calibration(calibrator.time());
         }
         let time = &self.workload.time;
@@ -232,9 +232,8 @@ impl<'a> Comparison<'a> {
         };
         let mut record = self.begin(&plan, &schedule, missing);
         record.contestants = about;
-        if cfg!(not(unix)) && self.workload.exercise.is_none() {
-            let why = "calibration: none on this system, so that no cell is predicted: it is made by processes of Unix";
-            warn(&mut record, why.to_owned());
+        if let Err(why) = calibrator {
+            warn(&mut record, format!("calibration: {why}"));
         }
         let mut keeper = self.keeper(&plan, &mut record)?;
         schedule.budget = schedule.budget.saturating_sub(keeper.spent(&plan));
@@ -248,7 +247,7 @@ impl<'a> Comparison<'a> {
             let visits = plan.round(false, &mut rng);
             keeper.begin(Round::new(false, dropped, &plan, &visits), &record);
             let (began, kept) = (Instant::now(), keeper.passed_over());
-            if let Some(calibrator) = &calibrator {
+            if let Ok(Some(calibrator)) = &calibrator {
                 calibrate(calibrator, schedule.done as u32, &mut record, &mut keeper);
             }
             self.round(false, &plan, &visits, &schedule, &mut record, &mut keeper, progress);

@@ -18,7 +18,7 @@
 //! | how cost grows, as gates | `shape.rs` |
 //! | one visit | `visit.rs` |
 //! | one visit to a poller alone | `alone.rs` |
-//! | what single calls cost here, and the part of the plan that finds out | `calibration.rs`, `calibrate.rs` |
+//! | what single calls cost here, and the part of the plan that finds out | `units.rs`, `calibrate.rs` |
 //! | CPUs of server and load | `placement.rs` |
 //! | what the host counted meanwhile | `counters.rs` |
 //! | connections, counted by the kernel; its memory | `sockets.rs`, `memory.rs` |
@@ -32,20 +32,18 @@
 //! | the open loop in a record, and when the load was late | `open_loop.rs` |
 //! | who was served how often, and connections that never pause beside them | `fairness.rs`, `firehose.rs` |
 //! | the cost model, and where two mechanisms cross | `fit.rs` |
-//! | why a cell costs what it costs | `explain.rs` |
+//! | why a cell costs what it costs | `prediction.rs`, `prediction/` |
 //! | medians, intervals, slopes, and when two results cannot be told apart | `stats.rs` |
 //! | how sure one may be of each of many comparisons | `family.rs` |
 
 #[cfg(unix)]
 mod alone;
 mod calibrate;
-pub mod calibration;
 pub(crate) mod cells;
 mod comparison;
 mod contestant;
 mod counters;
 mod definition;
-pub(crate) mod explain;
 mod fairness;
 pub(crate) mod family;
 pub(crate) mod file;
@@ -60,12 +58,14 @@ pub(crate) mod open_loop;
 mod placement;
 mod plan;
 mod population;
+pub(crate) mod prediction;
 mod progress;
 pub mod record;
 mod schedule;
 mod shape;
 mod sockets;
 pub mod stats;
+pub(crate) mod units;
 mod visit;
 pub mod workload;
 

@@ -10,11 +10,11 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-pub use super::calibration::Calibration;
 pub use super::fairness::Served;
 use super::host::Host;
 pub use super::open_loop::OpenLoop;
 use super::stats::Pool;
+pub use crate::calibration::Calibration;
 use crate::exercise::Exercise;
 use crate::workload::{Traffic, Transport};
 pub use settings::{Load, Settings};

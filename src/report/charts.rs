@@ -6,9 +6,9 @@ mod latency;
 mod order;
 mod ratio;
 
-use super::explained;
 use super::format::grouped;
 use super::plot::{Group, Look};
+use super::prediction;
 use super::summary::{Outcome, Summary};
 use crate::measure::record::Load;
 
@@ -17,7 +17,7 @@ pub(super) fn groups(summary: &Summary<'_>) -> Vec<Group> {
     let mut groups = vec![curves::against_idle(summary), ratio::grids(summary)];
     groups.extend(curves::against_the_load(summary));
     groups.extend([latency::distributions(summary), account::calls(summary), account::cpu(summary)]);
-    groups.push(explained::bars(summary));
+    groups.push(prediction::bars(summary));
     groups.extend([curves::events(summary), account::memory(summary), order::runs(summary)]);
     groups.retain(|group| !group.drawn().is_empty());
     groups

@@ -2,10 +2,10 @@
 
 use std::io;
 
-use super::explained::Reasoned;
+use super::prediction::Reasoned;
 use super::summary::{Cell, Figures, Outcome, Standing, Summary};
 use crate::exercise::Exercise;
-use crate::measure::explain::{Explained, Part};
+use crate::measure::prediction::{Explained, Part};
 use crate::measure::stats::Estimate;
 
 const COLUMNS: [&str; 70] = [

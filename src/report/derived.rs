@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::explained;
 use super::format::slug;
 use super::hlog::{FROM_SEND, Log, SLIP};
+use super::prediction;
 use super::summary::{Cell, Outcome, Pairs, Standing, Summary};
 use crate::measure::family::CHANCE;
 use crate::measure::file::{cannot, lines, replace};
@@ -79,7 +79,7 @@ pub(super) fn write_verdicts(summary: &Summary<'_>, out: impl Write) -> io::Resu
 /// # Errors
 /// What writing gave.
 pub(super) fn write_explained(summary: &Summary<'_>, out: impl Write) -> io::Result<()> {
-    lines(&explained::json(summary), &["unit"], out)
+    lines(&prediction::json(summary), &["unit"], out)
 }
 
 /// Writes the logs of every cell into the directory [`LATENCY`] of `directory`, and says which: paths within it.

@@ -10,12 +10,12 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use sha2::{Digest, Sha256};
 
 use super::charts;
-use super::explained;
 use super::format::{html as escape, plain};
 use super::latency;
 use super::model;
 use super::plot::{Group, Look, Numbers, Value};
 use super::population;
+use super::prediction;
 use super::summary::Summary;
 use super::sums::SUMS;
 use super::table::{self, Kind, Row, Table};
@@ -55,7 +55,7 @@ pub fn render(summary: &Summary<'_>) -> String {
         }
         out.push_str("</section>\n");
     }
-    explained::section(&mut out, summary);
+    prediction::section(&mut out, summary);
     if let Some(table) = model::table(summary) {
         let _ = writeln!(out, "<section id=\"model\">\n<h2>{}</h2>", escape(&table.title));
         draw(&mut out, summary, &table);
@@ -107,7 +107,7 @@ fn first_screen(out: &mut String, summary: &Summary<'_>, name: &str, groups: &[G
         let _ = writeln!(out, "<h3>{}</h3>", escape(&table.title));
         draw(out, summary, &table);
     }
-    explained::why(out, summary);
+    prediction::why(out, summary);
     let crossovers = model::crossovers(summary);
     if !crossovers.is_empty() {
         out.push_str("<h3>Where it turns</h3>\n<ul>\n");
@@ -130,7 +130,7 @@ fn first_screen(out: &mut String, summary: &Summary<'_>, name: &str, groups: &[G
     if !groups.is_empty() {
         out.push_str("<li><a href=\"#every-load\">Every load</a>\n");
     }
-    if explained::is_told(summary) {
+    if prediction::is_told(summary) {
         out.push_str("<li><a href=\"#reasons\">Reasons</a>\n");
     }
     out.push_str("<li><a href=\"#repeat\">How to repeat</a>\n</ul></nav>\n");

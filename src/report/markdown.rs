@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use super::explained::{self, Reasoned};
 use super::format::{markdown as escape, plain};
 use super::latency;
 use super::model;
 use super::population;
+use super::prediction::{self, Reasoned};
 use super::summary::Summary;
 use super::table::{self, Row, Table};
 use super::text;
@@ -62,20 +62,20 @@ pub fn render(summary: &Summary<'_>) -> String {
 /// What rows differ by, and what nobody can tell of them; nothing, if the record has no calibration.
 fn reasons(out: &mut String, summary: &Summary<'_>) {
     let Some(reasoned) = Reasoned::of(summary) else { return };
-    let tables = summary.tables().filter_map(|(idle, load)| explained::table(summary, &reasoned, idle, load));
+    let tables = summary.tables().filter_map(|(idle, load)| prediction::table(summary, &reasoned, idle, load));
     let tables = tables.collect::<Vec<_>>();
     if tables.is_empty() {
         return;
     }
     out.push_str("## Reasons\n\n");
-    paragraphs(out, [explained::LEGEND.to_owned()]);
-    explained::units(summary).iter().chain(&tables).for_each(|table| draw(out, table));
-    let reasons = explained::reasons(summary, &reasoned);
+    paragraphs(out, [prediction::LEGEND.to_owned()]);
+    prediction::units(summary).iter().chain(&tables).for_each(|table| draw(out, table));
+    let reasons = prediction::reasons(summary, &reasoned);
     out.extend(reasons.iter().map(|line| format!("- {}\n", escape(line))));
     if !reasons.is_empty() {
         out.push('\n');
     }
-    let anomalies = explained::anomalies(summary, &reasoned);
+    let anomalies = prediction::anomalies(summary, &reasoned);
     if !anomalies.is_empty() {
         list(out, "Off by more than 15 %", anomalies.into_iter().map(|(place, why)| format!("{place}: {why}")));
     }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | figures, intervals, ranks: what every exporter stands on | `summary.rs` |
 //! | the cost model, as a table and in sentences | `model.rs` |
-//! | why rows differ: cells taken apart, and the reasons in sentences | `explained.rs`, `explained/` |
+//! | why rows differ: cells taken apart, and the reasons in sentences | `prediction.rs`, `prediction/` |
 //! | latency against what is offered in an open loop, as tables | `latency.rs` |
 //! | the connections that were held, as a table | `population.rs` |
 //! | tables as text cells, and the sentences around them | `table.rs` `text.rs` `wording.rs` `format.rs` |
@@ -19,7 +19,7 @@
 //! | what a record consists of, for other programs | `schema.rs` |
 //! | several comparisons on one page, or on many | `digest.rs` `site.rs` |
 //! | not of a record, but of what each mechanism says | `semantics/` |
-//! | not of a record, but of what the kernel shows of sockets | `watch.rs` `explain.rs` |
+//! | not of a record, but of what the kernel shows of sockets | `watch.rs` `lesson.rs` |
 //! | not of a record, but of what can be asked for | `workloads.rs` `contestants.rs` |
 
 mod charts;
@@ -29,14 +29,13 @@ pub mod csv;
 mod derived;
 mod diff;
 pub mod digest;
-pub mod explain;
-mod explained;
 mod format;
 pub mod hlog;
 pub mod html;
 pub mod json;
 mod latency;
 pub mod latex;
+pub mod lesson;
 pub mod markdown;
 pub mod merge;
 mod model;
@@ -44,6 +43,7 @@ pub mod percentiles;
 mod plot;
 pub mod plots;
 mod population;
+mod prediction;
 pub mod reproduce;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod sample;

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 
+use crate::calibration::Spent;
 use crate::exercise::{Exercise, Place, Wait};
 use crate::measure::Host;
-use crate::measure::calibration::Spent;
-use crate::measure::calibration::sample::{calibrate, calibration};
 use crate::measure::record::{
     About, Contestant, Gate, Ledger, Missing, OpenLoop, Population, Record, Settings, Trial, Verdict, Visit,
 };
+use crate::measure::units::sample::{calibrate, calibration};
 use crate::workload::{Offered, Traffic, Transport};
 
 pub(crate) const HOSTILE: &str = "<script>alert('x')</script>|\"a\",b\n&amp; `c` \u{1b}[31m";

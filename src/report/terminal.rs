@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use super::explained;
 use super::format::plain;
 use super::latency;
 use super::model;
 use super::population;
+use super::prediction;
 use super::summary::Summary;
 use super::table::{self, Kind, Row, Table};
 use super::text;
@@ -72,7 +72,7 @@ pub fn render(summary: &Summary<'_>, style: Style) -> String {
     wrap(&mut out, &text::noise(summary), style);
     wrap(&mut out, &text::headline(summary), style);
     text::finding(summary).iter().for_each(|line| wrap(&mut out, line, style));
-    explained::finding(summary).iter().for_each(|line| wrap(&mut out, line, style));
+    prediction::finding(summary).iter().for_each(|line| wrap(&mut out, line, style));
     out
 }
 

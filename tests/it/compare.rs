@@ -110,7 +110,7 @@ fn compared(scratch: &Scratch, arguments: &[&str]) -> (Record, serde_json::Value
 #[test]
 #[cfg(unix)]
 fn every_poller_is_calibrated_in_each_round_and_its_cells_are_taken_apart() {
-    use pollmark::measure::calibration::Phase;
+    use pollmark::calibration::Phase;
 
     let scratch = Scratch::new("calibrated");
     let (record, json) = compared(&scratch, &["--backends", "all", "--rounds", "2"]);

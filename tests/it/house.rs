@@ -60,6 +60,8 @@ fn nothing_points_back_up() {
         "a server knows nothing of being measured, or asked",
     );
     forbid("src/client", &[&above[..], &["crate::server", "crate::conn"]].concat(), "a client asks any server");
+    let askers = ["crate::measure", "crate::report", "crate::cli::"];
+    forbid("src/child", &askers, "a child does what it is told, whatever is made of it");
     forbid("src/measure", &["crate::report", "crate::cli"], "measuring knows nothing of what is made of its records");
     let judges =
         ["crate::measure", "crate::report", "crate::cli::", "crate::workload", "crate::child", "crate::exercise"];

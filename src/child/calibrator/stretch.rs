@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::measure::calibration::{Call, Spent};
+use crate::calibration::{Call, Spent};
 use crate::{measure::stats, usage};
 
 /// A stretch that had less than this part of its CPU was disturbed.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Calibration, Call, Phase, Spent};
+use crate::calibration::{Calibration, Call, Phase, Spent};
 use crate::measure::record::Record;
 
 /// Three rounds of five rows, calibrated.

@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 use super::format::{grouped, micros, three_digits};
 use super::summary::{Cell, Summary};
 use super::table::{self, Column, Kind, Row, Table};
-use crate::measure::calibration::{Asked, LARGEST_PAYLOAD};
-use crate::measure::explain::{ANOMALY, Explained, Explainer, Part};
+use crate::measure::prediction::{ANOMALY, Explained, Explainer, Part};
 use crate::measure::record::Load;
+use crate::measure::units::{Asked, LARGEST_PAYLOAD};
 use crate::workload::Transport;
 
 pub(super) use page::{bars, is_told, section, why};

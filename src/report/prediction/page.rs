@@ -9,7 +9,7 @@ use super::super::plot::{Bar, Bars, Group, Plot};
 use super::super::summary::{Cell, Summary};
 use super::super::table;
 use super::{LEGEND, Reasoned, anomalies, finding, reasons, units};
-use crate::measure::explain::{Explained, Part};
+use crate::measure::prediction::{Explained, Part};
 
 /// What a bar consists of: parts that are alike stand together.
 const STRIPES: [(&str, &[Part]); 7] = [

@@ -5,7 +5,7 @@ use super::super::format::{factor, grouped, micros, plain, three_digits};
 use super::super::summary::{Cell, Standing, Summary};
 use super::super::table;
 use super::Reasoned;
-use crate::measure::explain::{Explained, Part};
+use crate::measure::prediction::{Explained, Part};
 use crate::measure::record::Load;
 
 /// A part below this share of the difference is no reason to be named beside a larger one.
