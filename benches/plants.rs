@@ -2,6 +2,8 @@
 //!
 //!     cargo bench --bench plants                                       a look: one seed of the workload quick
 //!     cargo bench --bench plants -- --seeds 10 --workload default      what there is to show, in 15 minutes
+//!     cargo bench --bench plants -- --seeds 10 --workload default --rounds 10 --alone
+//!                                                                      as many rounds as `full` has, of the plants alone
 //!     cargo bench --bench plants -- --seeds 10 --out DIRECTORY         with every record, and plants.json over all
 //!     cargo bench --bench plants -- --seeds 10 --judge DIRECTORY       of such a directory anew, without measuring
 //!
@@ -118,6 +120,10 @@ fn registry(base: &'static str) -> Registry {
 struct Asked {
     seeds: u64,
     workload: String,
+    /// How many rounds, if not as many as the workload has time for.
+    rounds: Option<usize>,
+    /// Of all rows only what was planted, what it was planted in, and the control.
+    alone: bool,
     out: Option<PathBuf>,
     /// Where the records are, if they are there already.
     judge: Option<PathBuf>,
@@ -126,7 +132,15 @@ struct Asked {
 }
 
 fn asked() -> Result<Asked, String> {
-    let mut asked = Asked { seeds: 1, workload: "quick".to_owned(), out: None, judge: None, test: false };
+    let mut asked = Asked {
+        seeds: 1,
+        workload: "quick".to_owned(),
+        rounds: None,
+        alone: false,
+        out: None,
+        judge: None,
+        test: false,
+    };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
@@ -136,6 +150,11 @@ fn asked() -> Result<Asked, String> {
                 asked.seeds = seeds.parse().map_err(|_| format!("--seeds {seeds}: not a number"))?;
             }
             "--workload" => asked.workload = value()?,
+            "--rounds" => {
+                let rounds = value()?;
+                asked.rounds = Some(rounds.parse().map_err(|_| format!("--rounds {rounds}: not a number"))?);
+            }
+            "--alone" => asked.alone = true,
             "--out" => asked.out = Some(value()?.into()),
             "--judge" => asked.judge = Some(value()?.into()),
             "--test" => asked.test = true,
@@ -144,7 +163,7 @@ fn asked() -> Result<Asked, String> {
             // A filter of cargo bench is for all benches, and this one has no parts.
             filter if !filter.starts_with('-') && !"plants".contains(filter) => std::process::exit(0),
             other if other.starts_with('-') => {
-                return Err(format!("{other}: known are --seeds, --workload, --out and --judge"));
+                return Err(format!("{other}: known are --seeds, --workload, --rounds, --alone, --out and --judge"));
             }
             _ => {}
         }
@@ -170,9 +189,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             continue;
         }
         let mut comparison = Comparison::new(&registry).workload(&workload)?.seed(seed);
+        if asked.alone || asked.test {
+            comparison = comparison.subjects(&[base.to_owned(), label(base, SHARES[0]), label(base, SHARES[1])])?;
+        }
+        if let Some(rounds) = asked.rounds {
+            comparison = comparison.rounds(rounds);
+        }
         if asked.test {
-            let subjects = [base.to_owned(), label(base, SHARES[0]), label(base, SHARES[1])];
-            comparison = comparison.subjects(&subjects)?.idle(vec![0]).active(vec![10]).rounds(2);
+            comparison = comparison.idle(vec![0]).active(vec![10]).rounds(2);
             comparison = comparison.interval(Duration::from_millis(5), Duration::from_millis(20));
         }
         let record = comparison.run(&mut Quiet)?;
