@@ -105,12 +105,13 @@ impl Fit {
     }
 }
 
-/// A fit for each row from whose trials one can be found: it waits for its connections, at two numbers of them and
-/// more, and with more and fewer requests at a wait. Trials of the first traffic and transport only, on connections that
+/// A fit for each row from whose trials one can be found, in the order in which they were asked for: it waits for its
+/// connections, at two numbers of them and more, and with more and fewer requests at a wait. Trials of the first traffic and transport only, on connections that
 /// stay, and in a closed loop: in an open one waits sleep whatever the number of connections. Of a poller alone, those of
 /// the first exercise.
 pub fn fits(record: &Record) -> Vec<Fit> {
-    let mut subjects: Vec<&str> = Vec::new();
+    // Trials are in random order.
+    let mut subjects = record.settings.mechanisms.iter().map(String::as_str).collect::<Vec<_>>();
     for trial in record.trials.iter().filter(|trial| !trial.control && !trial.ceiling) {
         if !subjects.contains(&trial.subject.as_str()) {
             subjects.push(&trial.subject);
@@ -299,15 +300,18 @@ impl Sum for Moments {
     }
 }
 
-/// Where each row that scans crosses the one that grows least with the connections it watches, with each number of
+/// Where each row that scans crosses one that does not grow with the connections it watches, with each number of
 /// active connections that was measured; at one, every wait returns one event, and at more as many as were measured.
+/// Of the rows that are not to be told from the one that grows least it is the first that was asked for: on a system
+/// that has such a list, its own.
 pub fn crossovers(record: &Record) -> Vec<Crossover> {
     let fits = fits(record);
-    let Some(flat) = fits.iter().min_by(|one, other| one.watched.value.total_cmp(&other.watched.value)) else {
-        return Vec::new();
-    };
     let low = |fit: &Fit| fit.watched.interval.map_or(fit.watched.value, |interval| interval.low);
     let high = |fit: &Fit| fit.watched.interval.map_or(fit.watched.value, |interval| interval.high);
+    let Some(least) = fits.iter().min_by(|one, other| one.watched.value.total_cmp(&other.watched.value)) else {
+        return Vec::new();
+    };
+    let flat = fits.iter().find(|fit| low(fit) <= high(least)).unwrap_or(least);
     let mut found = Vec::new();
     for scanning in fits.iter().filter(|fit| low(fit) > high(flat)) {
         for &active in &record.settings.active {
@@ -439,6 +443,21 @@ mod tests {
         assert!(one.interval.is_some_and(|at| at.low <= one.idle + 0.1 && one.idle <= at.high + 0.1), "{one:?}");
         // 100 active at 10 a wait: (800 + 90 (idle + 100)) / 10 + 4,000 = 1,700 / 10 + 4,100
         assert!(near(found[2].idle, 1_900.0 / 90.0 - 100.0, 1e-1), "never: {:?}", found[2]);
+    }
+
+    #[test]
+    fn of_rows_that_do_not_grow_the_first_that_was_asked_for_is_crossed_whatever_the_order_of_the_trials() {
+        let mut record = record(0.0, 3);
+        let twin = |trial: &Trial| Trial { subject: "as flat".to_owned(), ..trial.clone() };
+        let twins = record.trials.iter().filter(|trial| trial.subject == "flat").map(twin).collect::<Vec<_>>();
+        record.trials.splice(0..0, twins);
+        record.settings.mechanisms.push("as flat".to_owned());
+        let order = |record: &Record| fits(record).into_iter().map(|fit| fit.subject).collect::<Vec<_>>();
+        assert_eq!(order(&record), ["scan", "flat", "as flat"]);
+        assert!(crossovers(&record).iter().all(|one| one.scanning == "scan" && one.flat == "flat"));
+        record.settings.mechanisms.swap(1, 2);
+        assert_eq!(order(&record), ["scan", "as flat", "flat"]);
+        assert!(crossovers(&record).iter().all(|one| one.scanning == "scan" && one.flat == "as flat"));
     }
 
     #[test]
