@@ -55,10 +55,10 @@ pub(crate) use drills::Drills;
 pub(crate) use knobs::Knobs;
 pub(crate) use loads::{Loads, Target, Trouble};
 pub(crate) use parent::Failure;
-pub(crate) use servers::{Lap, Servers, Service};
+pub(crate) use servers::{Servers, Service};
 pub(crate) use started::{Words, wait_at_most};
 pub(crate) use target::target;
-pub(crate) use wire::{CalibrationOrder, Crew, Launch, Open, Ran, Span};
+pub(crate) use wire::{CalibrationOrder, Crew, Lap, Launch, Open, Ran, Span};
 #[cfg(unix)]
 pub(crate) use wire::{Drill, Drilled};
 

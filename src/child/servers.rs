@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::group::Group;
 use super::knobs::Knobs;
 use super::parent::Failure;
-use super::wire::{Crew, Instructions, Launch, ServerAnswer, ServerOrder};
-use super::{Role, foreign, serve, wire};
+use super::wire::{Crew, Lap, Launch, ServerAnswer, ServerOrder};
+use super::{Role, foreign, serve};
 use crate::server::{Address, Config, Stats, UnixName};
 use crate::speech::Speech;
 use crate::workload::Transport;
@@ -133,10 +133,9 @@ impl Servers {
         for answer in self.group.ask(|_| ServerOrder::Lap { memory }, PATIENCE, None)? {
             match answer {
                 ServerAnswer::Lap(lap) => {
-                    let lap = Lap::from(*lap);
                     all = Some(match all {
-                        Some(others) => Lap::and(others, lap),
-                        None => lap,
+                        Some(others) => others.and(*lap),
+                        None => *lap,
                     });
                 }
                 answer => return Err(refusal(answer)),
@@ -205,57 +204,6 @@ fn claim(config: &mut Config) -> io::Result<()> {
         config.try_bind()?;
     }
     Ok(())
-}
-
-/// What servers did, and used for it.
-#[derive(Clone, Debug)]
-pub(crate) struct Lap {
-    pub(crate) cpu: Option<Duration>,
-    pub(crate) user: Option<Duration>,
-    pub(crate) system: Option<Duration>,
-    pub(crate) instructions: Option<Instructions>,
-    /// By their own account; `None` of one that is not ours.
-    pub(crate) stats: Option<Stats>,
-    /// Connections that each thread has open, if there are several.
-    pub(crate) open_by_thread: Vec<u64>,
-    /// How often their threads went to sleep.
-    pub(crate) slept: Option<u64>,
-    /// Bytes of memory they have to themselves now.
-    pub(crate) memory: Option<u64>,
-}
-
-impl Lap {
-    /// Both. What is not known of one is not known of both.
-    fn and(self, other: Lap) -> Lap {
-        fn sum<T: std::ops::Add<Output = T>>(one: Option<T>, other: Option<T>) -> Option<T> {
-            one.zip(other).map(|(one, other)| one + other)
-        }
-        Lap {
-            cpu: sum(self.cpu, other.cpu),
-            user: sum(self.user, other.user),
-            system: sum(self.system, other.system),
-            instructions: sum(self.instructions, other.instructions),
-            stats: sum(self.stats, other.stats),
-            open_by_thread: [self.open_by_thread, other.open_by_thread].concat(),
-            slept: sum(self.slept, other.slept),
-            memory: sum(self.memory, other.memory),
-        }
-    }
-}
-
-impl From<wire::Lap> for Lap {
-    fn from(lap: wire::Lap) -> Lap {
-        Lap {
-            cpu: lap.cpu,
-            user: lap.user,
-            system: lap.system,
-            instructions: lap.instructions,
-            stats: lap.stats,
-            open_by_thread: lap.open_by_thread,
-            slept: lap.slept,
-            memory: lap.memory,
-        }
-    }
 }
 
 fn refusal(answer: ServerAnswer) -> Failure {

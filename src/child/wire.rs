@@ -79,7 +79,7 @@ pub(crate) enum ServerAnswer {
     Failed(String),
 }
 
-/// The server's account since the last one, or since it began.
+/// What a server did and used since the last lap, or since it began.
 #[derive(Clone, Serialize, Deserialize, Debug)]
 pub(crate) struct Lap {
     pub(crate) cpu: Option<Duration>,
@@ -96,6 +96,25 @@ pub(crate) struct Lap {
     pub(crate) slept: Option<u64>,
     /// Bytes of memory the server has to itself now.
     pub(crate) memory: Option<u64>,
+}
+
+impl Lap {
+    /// Both. What is not known of one is not known of both.
+    pub(crate) fn and(self, other: Lap) -> Lap {
+        fn sum<T: std::ops::Add<Output = T>>(one: Option<T>, other: Option<T>) -> Option<T> {
+            one.zip(other).map(|(one, other)| one + other)
+        }
+        Lap {
+            cpu: sum(self.cpu, other.cpu),
+            user: sum(self.user, other.user),
+            system: sum(self.system, other.system),
+            instructions: sum(self.instructions, other.instructions),
+            stats: sum(self.stats, other.stats),
+            open_by_thread: [self.open_by_thread, other.open_by_thread].concat(),
+            slept: sum(self.slept, other.slept),
+            memory: sum(self.memory, other.memory),
+        }
+    }
 }
 
 /// Instructions of all the server's threads.
