@@ -67,12 +67,14 @@ fn a_setting_changes_the_lesson() {
         ("lifecycle", "bytes=33", "carried 33 bytes each way"),
         ("two-sockets", "bytes=77", "The 77 bytes of the client"),
         ("handshake-without-accept", "clients=3", "3 clients were connected before"),
+        ("listen-with-ten-clients", "clients=4", "4 calls of accept returned another each, so that there were 5"),
         ("backlog", "backlog=5", "made room for 6 connections"),
         ("byte-stream", "bytes=50", "Three writes of 50 bytes came as one read of 150"),
         ("event-loop", "clients=2", "40 messages of 2 clients"),
         ("four-tuple", "clients=7", "7 connections shared port"),
         ("serialization", "number=258", "The number 258 and the text"),
         ("keep-alive-and-pools", "requests=20", "20 requests left 20 sockets in TIME_WAIT"),
+        ("connection-cost", "delay_ms=7", "With 14 ms for a round trip"),
         ("timeouts", "limit_ms=100", "With 100 ms for each, four servers"),
     ] {
         let (lesson, code) = explain(topic, setting);
@@ -86,6 +88,7 @@ fn a_setting_changes_the_lesson() {
 #[test]
 fn a_setting_that_takes_the_cause_away_takes_the_effect_away() {
     for (topic, setting, missed) in [
+        ("listen-with-ten-clients", "waiting=3", "clients that are answered without the listener"),
         ("byte-stream", "room=5", "bytes in one read, after three writes"),
         ("nagle-and-delayed-ack", "nodelay=1", "requests of which the second write was held back"),
         ("half-close", "close=1", "bytes of the answer that arrive"),
@@ -102,6 +105,7 @@ fn a_setting_that_takes_the_cause_away_takes_the_effect_away() {
         ("blocking-call-in-the-loop", "threads=1 hold_ms=2000", "others answered while the call lasts"),
         ("thundering-herd", "exclusive=0", "epoll, exclusively: threads that woke up"),
         ("head-of-line", "own=1", "answered before the slow one, on one connection"),
+        ("connection-cost", "keep=0", "TCP alone: round trips to each other answer, at most"),
         ("unix-sockets", "remove=1", "bind by the next server"),
         ("proxy-in-between", "say=0", "whose connection it is, as the proxy says"),
         ("request-reply-over-udp", "tries=1", "requests answered"),

@@ -1,6 +1,5 @@
 //! Listening: the socket that never connects to anyone, the kernel that shakes hands by itself, its queue, and whose
-//! the
-//! address is.
+//! the address is.
 
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,18 +1,16 @@
 //! Questions about sockets, each answered by an experiment that is run now, on this host.
 //!
 //! A [`Topic`] is data and one function: a question, what is predicted, and the experiment, with its settings as
-//! values.
-//! What comes of it is a [`Lesson`]: every call that was made and what it returned, what the kernel showed then, and
-//! of each
-//! part of the prediction whether it held. No number in it is recited: change a setting, and the lesson is another, or
-//! the
-//! prediction fails.
+//! values. What comes of it is a [`Lesson`]: every call that was made and what it returned, what the kernel showed
+//! then, and of each part of the prediction whether it held. No number in it is recited: change a setting, and the
+//! lesson is another, or the prediction fails.
 //!
 //! | idea | file |
 //! |---|---|
 //! | what an experiment notes, and how it waits for the kernel | `experiment.rs` |
 //! | the life of one connection, from socket(2) to TIME_WAIT, before every mechanism | `lifecycle.rs` |
 //! | listening: two kinds of sockets, the handshake without accept, the queue, the address | `listening.rs` |
+//! | one port and ten clients: eleven sockets | `ten_clients.rs` |
 //! | bytes: no messages, no waiting, no room | `streams.rs` |
 //! | endings: half-close, reset, TIME_WAIT | `endings.rs` |
 //! | waiting: the same clients before every mechanism, level and edge | `waiting.rs` |
@@ -20,6 +18,7 @@
 //! | addresses: four numbers, a path, a proxy's | `addresses.rs` |
 //! | serving: whom a server keeps waiting, and for what | `serving.rs` |
 //! | clients: connections kept, and waits that end | `clients.rs` |
+//! | distance: what a connection costs before its first byte | `line.rs` |
 //! | datagrams, and bytes that mean something | `datagrams.rs` |
 //!
 //! ```
@@ -42,9 +41,11 @@ mod descriptors;
 mod endings;
 mod experiment;
 mod lifecycle;
+mod line;
 mod listening;
 mod serving;
 mod streams;
+mod ten_clients;
 mod waiting;
 
 use std::fmt;
@@ -109,8 +110,7 @@ impl Topic {
     }
 
     /// Runs the experiment, which takes a few seconds at most, and tells each step when it is over: the next begins
-    /// when
-    /// `told` returns.
+    /// when `told` returns.
     ///
     /// # Errors
     /// `Unsupported` where this system cannot do or show it. `TimedOut` if the kernel does not do within seconds what
@@ -274,6 +274,7 @@ const TOPICS: &[Topic] = &[
     lifecycle::LIFECYCLE,
     listening::TWO_SOCKETS,
     listening::HANDSHAKE_WITHOUT_ACCEPT,
+    ten_clients::LISTEN_WITH_TEN_CLIENTS,
     listening::BACKLOG,
     addresses::FOUR_TUPLE,
     streams::BYTE_STREAM,
@@ -294,6 +295,7 @@ const TOPICS: &[Topic] = &[
     endings::TIME_WAIT,
     listening::ADDRESS_IN_USE,
     clients::KEEP_ALIVE_AND_POOLS,
+    line::CONNECTION_COST,
     clients::TIMEOUTS,
     descriptors::TOO_MANY_OPEN_FILES,
     addresses::UNIX_SOCKETS,
@@ -329,7 +331,7 @@ mod tests {
         let error = Topic::find("bakclog").expect_err("no such");
         assert!(
             error.kind() == io::ErrorKind::InvalidInput
-                && error.to_string().contains("two-sockets, handshake-without-accept, backlog")
+                && error.to_string().contains("two-sockets, handshake-without-accept, listen-with-ten-clients")
         );
     }
 }

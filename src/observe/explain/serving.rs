@@ -352,10 +352,19 @@ fn serve_gate<T>(
     clients: impl FnOnce(&mut Experiment<'_>, SocketAddr) -> io::Result<T>,
 ) -> io::Result<(T, Stats)> {
     if threads {
-        return attend(experiment, "threads", Box::new(ThreadServer::bind(config(), gate.clone())?), clients);
+        return attend_threads(experiment, gate.clone(), clients);
     }
     let server = ReadinessServer::bind(config(), gate.clone(), Trigger::Level, Poll::open)?;
     attend(experiment, "poll", Box::new(server), clients)
+}
+
+/// The same of any protocol, with a thread for each connection.
+pub(super) fn attend_threads<T>(
+    experiment: &mut Experiment<'_>,
+    protocol: impl Protocol,
+    clients: impl FnOnce(&mut Experiment<'_>, SocketAddr) -> io::Result<T>,
+) -> io::Result<(T, Stats)> {
+    attend(experiment, "threads", Box::new(ThreadServer::bind(config(), protocol)?), clients)
 }
 
 fn config() -> Config {

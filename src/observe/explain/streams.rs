@@ -117,8 +117,7 @@ pub(super) const BLOCKING_AND_NONBLOCKING: Topic = Topic {
 const SHORT: Duration = Duration::from_micros(50);
 
 /// Writes until there is no room, and none comes although the peer's kernel takes what it can; how much that was, and
-/// what
-/// was said then.
+/// what was said then.
 fn fill(experiment: &mut Experiment<'_>, stream: &TcpStream) -> io::Result<(usize, io::Result<usize>)> {
     let piece = [b'x'; 8_192];
     let mut writer = stream;
