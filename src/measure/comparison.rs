@@ -284,6 +284,7 @@ impl<'a> Comparison<'a> {
             .flat_map(|shape| match shape {
                 Shape::Growth => shape::growth(&wanted.subjects, self.registry, &record, &mut self.over_pipes()),
                 Shape::Spinning => shape::spinning(&wanted.subjects, self.registry, &record),
+                Shape::Deadlines => shape::deadlines(&wanted.subjects, &record),
             })
             .collect();
         keeper.end(&mut record);

@@ -164,7 +164,7 @@ fn student(t: f64, freedom: f64) -> f64 {
 }
 
 /// The t beyond which it lies, on either side, with this chance.
-fn critical(chance: f64, freedom: f64) -> f64 {
+pub(super) fn critical(chance: f64, freedom: f64) -> f64 {
     // On a logarithmic scale: with one degree of freedom a small chance is millions away.
     let (mut low, mut high) = (-20.0_f64, 60.0_f64);
     for _ in 0..60 {

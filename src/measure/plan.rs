@@ -77,6 +77,11 @@ impl Subject {
         self.sharing
     }
 
+    /// The same with the deadline left out that it is set to.
+    pub(super) fn without_deadline(&self) -> Subject {
+        self.set_to(Knobs { idle_deadline: None, ..self.knobs })
+    }
+
     /// What it is set to.
     pub(super) const fn knobs(&self) -> Knobs {
         self.knobs

@@ -392,6 +392,24 @@ pub struct Gate {
     /// What was measured to find that out: the same mechanism over pipes, each number of them several times.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub over_pipes: Vec<Scan>,
+    /// What a deadline costs each mechanism, where that was checked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deadline_costs: Vec<DeadlineCost>,
+}
+
+/// What a deadline costs the server of one mechanism, by two rows of the same rounds: with it, and without.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct DeadlineCost {
+    /// The row without.
+    pub subject: String,
+    /// It is held against the others: a poller all of whose calls are ours.
+    pub compared: bool,
+    /// CPU time for each request beyond that of the row without, in nanoseconds: half way among all rounds and cells.
+    pub delta_ns: f64,
+    /// Where that lies, with 95 %; none of a single visit.
+    pub interval: Option<[f64; 2]>,
+    /// System calls for each wait beyond those of the row without.
+    pub calls_per_wait: f64,
 }
 
 /// Some waits of a poller alone, over pipes that are all empty but for one.
@@ -441,6 +459,13 @@ mod tests {
             verdict: Verdict::Unavailable,
             explanation: "two idle sizes".into(),
             over_pipes: vec![Scan { watched: 9_001, waits: 50, cpu_ns: 90_000_000 }],
+            deadline_costs: vec![DeadlineCost {
+                subject: "epoll".into(),
+                compared: true,
+                delta_ns: 31.5,
+                interval: Some([-8.0, 70.25]),
+                calls_per_wait: 0.0,
+            }],
         });
         let json = serde_json::to_string(&record).expect("serialisable");
         assert_eq!(serde_json::from_str::<Record>(&json).expect("read back"), record);

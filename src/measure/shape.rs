@@ -5,6 +5,8 @@
 //! a pipe, and what does not fit the caches of a host any more costs more each. So a scan that has grown too fast over
 //! connections is repeated over as many pipes. If it is in proportion there, the mechanism is, and the connections are not.
 
+mod deadlines;
+
 use pollmark_backends::{Growth, Registry};
 
 use super::plan::Subject;
@@ -12,6 +14,7 @@ use super::record::{Gate, Record, Scan, Trial, Verdict};
 use super::stats;
 use crate::exercise::{Exercise, Wait};
 use crate::mechanism::Mechanism;
+pub(super) use deadlines::deadlines;
 
 /// In proportion, but for what a wait costs beside the scan.
 const PROPORTIONAL: (f64, f64) = (0.85, 1.15);
@@ -125,6 +128,7 @@ fn spins_cheaper(label: &str, record: &Record) -> Option<Gate> {
             }
         },
         over_pipes: Vec::new(),
+        deadline_costs: Vec::new(),
     })
 }
 
@@ -156,6 +160,7 @@ fn gate(label: &str, growth: Growth, exercise: Option<Exercise>, record: &Record
             false => format!("log-log slope of the median server CPU per wait: {seen} watched {watched}"),
         },
         over_pipes: Vec::new(),
+        deadline_costs: Vec::new(),
     }
 }
 

@@ -136,6 +136,8 @@ pub enum Shape {
     Growth,
     /// A wait of a mechanism that scans costs less when it spins than when it sleeps.
     Spinning,
+    /// A deadline costs every poller as much.
+    Deadlines,
 }
 
 /// What a payload may have at most, in bytes.
@@ -386,6 +388,11 @@ impl Workload {
                 gates.contains(&Shape::Spinning) && !exercise.as_ref().is_some_and(Exercises::spin_and_sleep),
                 "gates",
                 "spinning waits are held against sleeping ones: ask for both in exercise.waits",
+            ),
+            (
+                gates.contains(&Shape::Deadlines) && !server.as_ref().is_some_and(Tuning::with_and_without_deadline),
+                "gates",
+                "deadlines are held against none: ask for 0 and another in server.idle-deadline",
             ),
         ])
     }

@@ -8,7 +8,8 @@ use crate::calibration::Spent;
 use crate::exercise::{Exercise, Place, Wait};
 use crate::measure::Host;
 use crate::measure::record::{
-    About, Contestant, Gate, Ledger, Missing, OpenLoop, Population, Record, Settings, Trial, Verdict, Visit,
+    About, Contestant, DeadlineCost, Gate, Ledger, Missing, OpenLoop, Population, Record, Settings, Trial, Verdict,
+    Visit,
 };
 use crate::measure::units::sample::{calibrate, calibration};
 use crate::workload::{Offered, Traffic, Transport};
@@ -75,6 +76,22 @@ pub(super) fn ordinary() -> Record {
         verdict: Verdict::Pass,
         explanation: "4 idle sizes from 1,000 to 9,000 at 1 active".into(),
         over_pipes: Vec::new(),
+        deadline_costs: Vec::new(),
+    });
+    record.gates.push(Gate {
+        name: "what a deadline of 60 s costs pollers, apart by so much of what noise alone does".into(),
+        value: Some(0.41),
+        bound: "at most 1".into(),
+        verdict: Verdict::Pass,
+        explanation: "for each request poll +31 ns (-8 to 70)".into(),
+        over_pipes: Vec::new(),
+        deadline_costs: vec![DeadlineCost {
+            subject: "poll".into(),
+            compared: true,
+            delta_ns: 31.0,
+            interval: Some([-8.0, 70.0]),
+            calls_per_wait: 0.0,
+        }],
     });
     record.warnings.push("server and load share a core: 2 CPUs, of which one is a sibling".into());
     record

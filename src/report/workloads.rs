@@ -172,6 +172,7 @@ fn facts(workload: &Workload) -> Vec<(&'static str, String)> {
         let checked = match gate {
             Shape::Growth => "how CPU time per wait grows with what is watched",
             Shape::Spinning => "a wait of what scans costs less when it spins than when it sleeps",
+            Shape::Deadlines => "a deadline costs every poller as much, within noise",
         };
         facts.push(("gate", checked.into()));
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use pollmark::exercise::Task;
 use pollmark::measure::Workload;
+use pollmark::measure::record::Verdict;
 use pollmark::workload::Transport;
 use serde_json::Value;
 
@@ -90,6 +91,30 @@ fn every_workload_runs_and_its_record_says_what_it_was() {
         assert!(rows > 0 && timed.iter().all(|trial| trial.requests > 0), "{name}: {timed:?}");
         assert!(String::from_utf8_lossy(&output.stdout).contains(&format!("Workload {name}: ")), "{name}");
     }
+}
+
+#[test]
+fn what_a_deadline_costs_each_poller_is_in_the_gates_of_a_comparison_with_and_without() {
+    let scratch = Scratch::new("deadlines");
+    let shipped = Workload::find("deadlines").expect("it comes with the program");
+    let mut workload = Workload { gates: shipped.gates.clone(), ..little(shipped) };
+    workload.grid.mechanisms = ["poll", "select", "threads"].map(String::from).into();
+    workload.time.rounds = Some(2);
+    fs::create_dir_all(&scratch.0).expect("a directory");
+    let (file, out) = (scratch.0.join("deadlines.toml"), scratch.0.join("out"));
+    fs::write(&file, as_toml(&workload)).expect("writable");
+    let output = run(&["compare", "--workload", file.to_str().expect("plain"), "--out", out.to_str().expect("plain")]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    let record = Scratch(out).record();
+    let [gate] = &record.gates[..] else { panic!("{:?}: {said}", record.gates) };
+    // Intervals of a few milliseconds tell nothing of how it comes out.
+    let told = gate.deadline_costs.iter().map(|one| (one.subject.as_str(), one.compared)).collect::<Vec<_>>();
+    let all = [("poll", true), ("select", true), ("threads", false)];
+    // Where CPU time is counted in steps, a few milliseconds may have none.
+    let is_exact = cfg!(target_os = "linux");
+    assert!(if is_exact { told == all } else { told.iter().all(|one| all.contains(one)) }, "{gate:?}: {said}");
+    assert_eq!(gate.value.is_none(), gate.verdict == Verdict::Unavailable, "{gate:?}");
+    assert_eq!(output.status.code(), Some(i32::from(gate.verdict == Verdict::Fail)), "{gate:?}: {said}");
 }
 
 #[test]

@@ -109,6 +109,7 @@ fn a_record_in_parts_is_the_record_and_a_visit_cut_short_is_known_by_its_trials(
         verdict,
         explanation: "".into(),
         over_pipes: Vec::new(),
+        deadline_costs: Vec::new(),
     });
     record.finished = true;
     journal.end(&record, plan(&record)).expect("writable");

@@ -43,6 +43,11 @@ impl Tuning {
         all
     }
 
+    /// Whether what a deadline costs can be seen.
+    pub(super) fn with_and_without_deadline(&self) -> bool {
+        self.idle_deadline.contains(&0) && self.idle_deadline.iter().any(|seconds| *seconds > 0)
+    }
+
     pub(super) fn check(&self) -> Result<(), Wrong> {
         let beyond = |sizes: &[usize], most: usize| sizes.iter().any(|size| !(1..=most).contains(size));
         let bytes = "a buffer has at least one byte and at most 1 GiB";
@@ -82,6 +87,7 @@ mod tests {
             ("events = [64]", "read-buffer = [0]", &["server.read-buffer", "at least one byte"]),
             ("events = [64]", "send-buffer = [1073741825]", &["server.send-buffer", "at most 1 GiB"]),
             ("events = [64]", "idle-deadline = [86401]", &["server.idle-deadline", "a day"]),
+            ("[grid]", "gates = [\"deadlines\"]\n[grid]", &["at gates", "0 and another"]),
             ("events = [64]", "event = [64]", &["line 12", "unknown field", "`events`"]),
             ("payload = [64]", "[exercise]", &["at server", "no server"]),
         ];
