@@ -17,6 +17,7 @@ mod completions;
 mod contestants;
 mod diff;
 mod explain;
+mod history;
 mod limits;
 mod load;
 mod merge;
@@ -60,6 +61,7 @@ enum Command {
     Contestants(contestants::Arguments),
     Report(report::Arguments),
     Diff(diff::Arguments),
+    History(history::Arguments),
     Site(site::Arguments),
     Semantics(semantics::Arguments),
     Watch(watch::Arguments),
@@ -73,7 +75,7 @@ Exit codes:
   0    done
   1    it was tried and failed: a server that could not run, a void measurement, a gate that is
        not met and not explained, two hosts that differ, a record that loses to another,
-       a prediction that did not hold, a port nobody is at
+       a count above its gate, a prediction that did not hold, a port nobody is at
   2    nothing was tried: a wrong argument, or a limit of this host that does not allow it
   130  interrupted (Ctrl-C); what was measured until then is kept
   143  terminated, likewise";
@@ -94,6 +96,7 @@ pub fn run(registry: &Registry, arguments: impl IntoIterator<Item = OsString>) -
             Command::Contestants(arguments) => contestants::run(arguments),
             Command::Report(arguments) => report::run(arguments),
             Command::Diff(arguments) => diff::run(arguments),
+            Command::History(arguments) => history::run(arguments),
             Command::Site(arguments) => site::run(arguments),
             Command::Semantics(arguments) => semantics::run(registry, arguments),
             Command::Watch(arguments) => watch::run(arguments),

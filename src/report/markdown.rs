@@ -93,7 +93,7 @@ fn overviews(out: &mut String, summary: &Summary<'_>) {
     table::overviews(summary).iter().for_each(|table| draw(out, table));
 }
 
-fn draw(out: &mut String, table: &Table) {
+pub(super) fn draw(out: &mut String, table: &Table) {
     let _ = writeln!(out, "**{}**\n", escape(&table.title));
     let heads = table.columns.iter().map(|column| escape(&column.head));
     let _ = writeln!(out, "| {} |", heads.collect::<Vec<_>>().join(" | "));
@@ -118,7 +118,7 @@ fn list(out: &mut String, title: &str, lines: impl IntoIterator<Item = String>) 
     out.push('\n');
 }
 
-fn paragraphs(out: &mut String, lines: impl IntoIterator<Item = String>) {
+pub(super) fn paragraphs(out: &mut String, lines: impl IntoIterator<Item = String>) {
     out.extend(lines.into_iter().map(|line| format!("{}\n\n", escape(&line))));
 }
 

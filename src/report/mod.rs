@@ -10,6 +10,7 @@
 //! | tables as text cells, and the sentences around them | `table.rs` `text.rs` `wording.rs` `format.rs` |
 //! | the cost model, the verdicts and the latencies, for other programs | `derived.rs` |
 //! | two records, the one against the other | `diff.rs`, `diff/` |
+//! | many records of one machine, each against the one before | `history.rs`, `history/` |
 //! | latencies as other tools read them; those of several loads as one | `hlog.rs` `merge.rs` `percentiles.rs` |
 //! | one exporter each | `terminal.rs` `json.rs` `csv.rs` `markdown.rs` `html.rs` `latex.rs` |
 //! | plots by themselves, and tables in the files of others | `plots.rs` `splice.rs` |
@@ -30,6 +31,7 @@ mod derived;
 mod diff;
 pub mod digest;
 mod format;
+pub mod history;
 pub mod hlog;
 pub mod html;
 pub mod json;

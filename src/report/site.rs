@@ -86,7 +86,7 @@ fn pages(entries: &[Entry<'_>]) -> Vec<(String, String)> {
     pages
 }
 
-fn workload(record: &Record) -> &str {
+pub(super) fn workload(record: &Record) -> &str {
     record.workload.as_ref().map_or("comparison", |about| &about.name)
 }
 
@@ -139,7 +139,7 @@ fn machines<'a, 'b>(entries: &'a [Entry<'b>]) -> Vec<Vec<&'a Entry<'b>>> {
     machines
 }
 
-fn describe(record: &Record) -> String {
+pub(super) fn describe(record: &Record) -> String {
     let host = &record.host;
     let cores = host.cores.map(|cores| format!("{cores} CPUs"));
     let known = [host.kernel.clone(), host.cpu.clone(), cores].into_iter().flatten().collect::<Vec<_>>();

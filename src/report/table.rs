@@ -89,7 +89,7 @@ pub(super) fn ranking(summary: &Summary<'_>, idle: u32, at: Load) -> Table {
 impl Table {
     /// Leaves out columns of which no row knows anything: counters this host does not have, memory without idle
     /// connections.
-    fn leave_out_unknown(&mut self) {
+    pub(super) fn leave_out_unknown(&mut self) {
         let unknown = |at: usize| {
             let mut texts = self.rows.iter().filter_map(|row| row.cells.get(at));
             self.columns[at].expendable > 0 && texts.all(|text| *text == none())

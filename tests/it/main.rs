@@ -16,6 +16,8 @@ mod contestants;
 mod crowd;
 #[cfg(target_os = "linux")]
 mod herd;
+#[cfg(feature = "cli")]
+mod history;
 mod house;
 #[cfg(feature = "cli")]
 mod load;
