@@ -88,6 +88,7 @@ fn a_setting_changes_the_lesson() {
 #[test]
 fn a_setting_that_takes_the_cause_away_takes_the_effect_away() {
     for (topic, setting, missed) in [
+        ("backlog", "defer=0", "half-open at the server while the clients are silent"),
         ("listen-with-ten-clients", "waiting=3", "clients that are answered without the listener"),
         ("byte-stream", "room=5", "bytes in one read, after three writes"),
         ("nagle-and-delayed-ack", "nodelay=1", "requests of which the second write was held back"),
@@ -146,7 +147,7 @@ fn more_room_takes_more_bytes() {
 fn what_cannot_be_explained_is_said_in_one_line() {
     fails(&run(&["explain", "bakclog"]), 2, &["bakclog", "there are: lifecycle, two-sockets"]);
     fails(&run(&["explain"]), 2, &["<TOPIC>"]);
-    fails(&run(&["explain", "backlog", "--set", "size=1"]), 2, &["size", "it has: backlog, beyond"]);
+    fails(&run(&["explain", "backlog", "--set", "size=1"]), 2, &["size", "it has: backlog, beyond, defer"]);
     fails(&run(&["explain", "backlog", "--set", "backlog=many"]), 2, &["backlog", "--set"]);
     fails(&run(&["explain", "backlog", "--set", "backlog=1000"]), 2, &["backlog cannot be 1000", "0 to 64"]);
     fails(&run(&["explain", "reset", "half-close", "--set", "unread=0"]), 2, &["--set", "one alone"]);

@@ -4,10 +4,10 @@
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 
-use pollmark_backends::{AsSource, raw};
+use pollmark_backends::{AsSource, defer_accept, raw};
 use socket2::{Domain, SockAddr, Type};
 
-use super::experiment::{CALL, Experiment, SOCK_DIAG};
+use super::experiment::{CALL, Experiment, PATIENCE, SOCK_DIAG};
 use super::{Knob, Topic};
 use crate::observe::{Sockets, State, counter};
 
@@ -131,18 +131,25 @@ pub(super) const BACKLOG: Topic = Topic {
     name: "backlog",
     question: "What becomes of clients when nobody accepts?",
     prediction: "The queue takes one connection more than the number given to listen. Whoever comes then is not \
-                 refused: the SYN is dropped, the client sends it again and again, and gets in when there is room.",
+                 refused: the SYN is dropped, the client sends it again and again, and gets in when there is room. \
+                 Before that queue there is another, of half-open connections: accept is not told of them.",
     knobs: &[
         Knob { name: "backlog", default: 2, range: (0, 64), meaning: "what is given to listen" },
         Knob { name: "beyond", default: 3, range: (1, 16), meaning: "how many clients more than the queue takes" },
+        Knob {
+            name: "defer",
+            default: 1,
+            range: (0, 1),
+            meaning: "0: no listener asks for TCP_DEFER_ACCEPT, and nobody is kept half-open",
+        },
     ],
-    read_on: &["listen(2)", "tcp(7): tcp_abort_on_overflow", "RFC 9293, 3.10.7.2", "RFC 6298, 2"],
+    read_on: &["listen(2)", "tcp(7): tcp_abort_on_overflow, TCP_DEFER_ACCEPT", "RFC 9293, 3.10.7.2", "RFC 6298, 2"],
     run: |experiment| {
         if !cfg!(linux_like) {
             return Err(crate::observe::not_visible("the accept queue"));
         }
         let (backlog, beyond) = (experiment.setting("backlog"), experiment.size("beyond"));
-        let overflows = counter("ListenOverflows")?;
+        let (overflows, drops) = (counter("ListenOverflows")?, counter("ListenDrops")?);
         let (listener, address) = experiment.listen(backlog)?;
         let room = backlog as usize + 1;
         let mut clients = Vec::new();
@@ -155,13 +162,15 @@ pub(super) const BACKLOG: Topic = Topic {
         for _ in 0..beyond {
             clients.push(attempt(experiment, address)?);
         }
-        let risen = experiment.until("a SYN that is dropped", || {
+        let (risen, dropped) = experiment.until("a SYN that is dropped", || {
             let risen = counter("ListenOverflows")?.saturating_sub(overflows);
-            Ok((risen >= beyond as u64).then_some(risen))
+            let dropped = counter("ListenDrops")?.saturating_sub(drops);
+            Ok((risen.min(dropped) >= beyond as u64).then_some((risen, dropped)))
         })?;
         let full = experiment.listener("the queue", address, |_| true)?;
         experiment.socket("the listener", &full);
         experiment.figure("ListenOverflows of this host has risen by", risen, "/proc/net/netstat");
+        experiment.figure("ListenDrops of this host has risen by", dropped, "/proc/net/netstat");
         let asking = Sockets::to(address.port()).in_states(&[State::SynSent]).list()?;
         if let Some(one) = asking.first() {
             experiment.socket("a client that was left out", one);
@@ -169,10 +178,16 @@ pub(super) const BACKLOG: Topic = Topic {
         experiment.claim("connections in the queue", room, full.receive_queue as usize);
         experiment.claim("clients that still ask", beyond, asking.len());
         experiment.claim_that(
-            "SYNs the kernel says it dropped, of this host",
+            "SYNs the kernel says it dropped for want of room, of this host",
             format!("{beyond} or more"),
             risen,
             risen >= beyond as u64,
+        );
+        experiment.claim_that(
+            "and for whatever reason",
+            format!("{beyond} or more"),
+            dropped,
+            dropped >= beyond as u64,
         );
 
         let (_accepted, _) = experiment.accept(&listener)?;
@@ -191,11 +206,14 @@ pub(super) const BACKLOG: Topic = Topic {
         experiment.figure("clients that still ask", asking_still, SOCK_DIAG);
         experiment.figure("clients that were answered and are half-open at the server", half_open, SOCK_DIAG);
         experiment.claim("left out, when one place was free", beyond - 1, asking_still + half_open);
+        let (connected, kept) = half_opened(experiment, beyond)?;
         Ok(format!(
             "listen({backlog}) made room for {} connections, and {} clients beyond saw nothing at all: not refused, \
-             they asked again. When one place became free, one of them got in {} ms later, when it asked again, and {} \
-             were left out. A full queue is seen by users as a connect that takes seconds, and on the server as \
-             ListenOverflows, which rose by {risen}.",
+             they asked again, and when one place became free, one of them got in {} ms later, and {} were left out. \
+             Users see a full queue as a connect that takes seconds, and whoever runs the server as ListenOverflows, \
+             which rose by {risen}. Of {connected} clients that were connected and silent, {kept} were half-open at \
+             the server, in no queue that accept takes from, until each had sent a byte: with clients far away every \
+             connection is there for a round trip, and in a flood of SYNs for as long as the kernel waits.",
             full.receive_queue,
             asking.len(),
             waited.as_millis(),
@@ -203,6 +221,54 @@ pub(super) const BACKLOG: Topic = Topic {
         ))
     },
 };
+
+/// Clients of a listener that keeps connections half-open until they say something: how many were connected, and how
+/// many the server then had half-open.
+fn half_opened(experiment: &mut Experiment<'_>, clients: usize) -> io::Result<(usize, usize)> {
+    // With as many half-open as may wait to be accepted, the kernel would remember none: SYN cookies.
+    let (listener, address) = experiment.listen(2 * clients as u64)?;
+    if experiment.setting("defer") == 1 {
+        let number = raw(listener.as_source());
+        let defer = || defer_accept(listener.as_source(), PATIENCE);
+        let act = format!("setsockopt({number}, TCP_DEFER_ACCEPT, {} s)", PATIENCE.as_secs());
+        experiment.call(act, defer, |()| "0".to_owned())?;
+    }
+    let mut silent = Vec::new();
+    for _ in 0..clients {
+        silent.push(experiment.connect(address)?.0);
+    }
+    let known = |experiment: &Experiment<'_>, queued: usize| {
+        experiment.until("the server's ends", || {
+            let mut there = Sockets::at(address.port()).list()?;
+            there.retain(|one| one.local == address);
+            let listening = there.iter().find(|one| one.state == State::Listen).cloned();
+            let half_open = there.into_iter().filter(|one| one.state == State::SynRecv).collect::<Vec<_>>();
+            // Each is in the one queue or in the other, once the last part of its handshake has come.
+            Ok(listening.map(|listening| (listening, half_open)).filter(|(listening, half_open)| {
+                let waiting = listening.receive_queue as usize;
+                waiting >= queued && waiting + half_open.len() >= clients
+            }))
+        })
+    };
+    let (listening, half_open) = known(experiment, 0)?;
+    experiment.note(format!("{clients} clients are connected, and silent"));
+    experiment.socket("the listener", &listening);
+    if let Some(one) = half_open.first() {
+        experiment.socket("the first of the server's ends", one);
+        let client = experiment.end("its client", one.peer, address, |_| true)?;
+        experiment.socket("the end of its client", &client);
+    }
+    experiment.claim("half-open at the server while the clients are silent", clients, half_open.len());
+    experiment.claim("in the accept queue meanwhile", 0, listening.receive_queue);
+    for client in &silent {
+        experiment.send(client, b"x")?;
+    }
+    let (listening, left) = known(experiment, clients)?;
+    experiment.socket("the listener, when each has sent a byte", &listening);
+    experiment.claim("in the accept queue then", clients, listening.receive_queue as usize);
+    experiment.claim("half-open then", 0, left.len());
+    Ok((silent.len(), half_open.len()))
+}
 
 /// A client that does not wait for its connection.
 fn attempt(experiment: &mut Experiment<'_>, address: SocketAddr) -> io::Result<socket2::Socket> {
