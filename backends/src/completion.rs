@@ -64,7 +64,7 @@ use io_uring::squeue::Flags;
 use io_uring::types::{CancelBuilder, Fd};
 use io_uring::{cqueue, opcode};
 
-use crate::event::Token;
+use crate::event::{Raw, Token};
 use crate::poller::Ledger;
 use crate::source::{OwnedSource, Source, raw};
 use buffers::Buffers;
@@ -480,6 +480,13 @@ impl<F: Fate> Ring<F> {
             return Some(Next::Received(Token(done.user_data())));
         }
         Some(Next::Other(Other(Done::of(done))))
+    }
+
+    /// The completion that [`next`](Ring::next) has told last, in the kernel's own words, for those who teach or debug.
+    /// [`Raw::None`] if there was none in the last turn.
+    pub fn said(&self) -> Raw {
+        let last = self.looked_at.checked_sub(1).and_then(|last| self.batch.get(last));
+        last.map_or(Raw::None, |done| Raw::Completion { result: done.result(), flags: done.flags() })
     }
 
     /// What was told last to have been received.

@@ -255,6 +255,13 @@ pub enum Raw {
         /// `data` of EVFILT_READ: bytes, or pending connections.
         data: i64,
     },
+    /// A completion of io_uring(7).
+    Completion {
+        /// `res`: how much was done, or which descriptor it is; below 0, minus an errno.
+        result: i32,
+        /// `flags`: in the lower half what there is to say, in the upper the number of a buffer.
+        flags: u32,
+    },
 }
 
 /// One source's readiness, as one wait found it.

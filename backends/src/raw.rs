@@ -10,6 +10,9 @@ use crate::event::Raw;
 /// use pollmark_backends::Raw;
 /// assert_eq!(Raw::Select(1 | 4).to_string(), "read|except");
 /// assert_eq!(Raw::None.to_string(), "not shown");
+/// let received = Raw::Completion { result: 5, flags: 3 << 16 | 3 };
+/// assert_eq!(received.to_string(), "res=5 IORING_CQE_F_BUFFER|IORING_CQE_F_MORE buffer=3");
+/// assert_eq!(Raw::Completion { result: -125, flags: 0 }.to_string(), "res=-125");
 /// # #[cfg(target_os = "linux")]
 /// assert_eq!(Raw::Epoll(0x2001).to_string(), "EPOLLIN|EPOLLRDHUP");
 /// ```
@@ -29,6 +32,11 @@ impl fmt::Display for Raw {
                     text = format!("{text} fflags={fflags}");
                 }
                 format!("{text} data={data}")
+            }
+            Raw::Completion { result, flags: 0 } => format!("res={result}"),
+            Raw::Completion { result, flags } => {
+                let text = format!("res={result} {}", spell("IORING_CQE_F_", COMPLETION, flags & 0xffff));
+                if flags & 1 == 0 { text } else { format!("{text} buffer={}", flags >> 16) }
             }
         };
         f.pad(&text)
@@ -51,6 +59,9 @@ fn spell(prefix: &str, names: Names, bits: u32) -> String {
 }
 
 const SELECT: Names = &[(1, "read"), (2, "write"), (4, "except")];
+
+/// The lower half of a completion's flags.
+const COMPLETION: Names = &[(1, "BUFFER"), (2, "MORE"), (4, "SOCK_NONEMPTY"), (8, "NOTIF"), (16, "BUF_MORE")];
 
 /// As [`Raw::Kevent`] numbers them.
 const FILTERS: Names = &[(1, "EVFILT_READ"), (2, "EVFILT_WRITE")];

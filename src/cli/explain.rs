@@ -1,6 +1,7 @@
 //! `pollmark explain`: a question about sockets, and an experiment on this host that answers it.
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::time::Duration;
 
 use pollmark_backends::Registry;
 
@@ -18,6 +19,7 @@ use crate::report::lesson;
 Examples:
   pollmark explain --list                      every topic, its question and its settings
   pollmark explain lifecycle --pause           from socket to TIME_WAIT, a step for each Enter
+  pollmark explain lifecycle --pace 1s         the same, a step each second
   pollmark explain backlog --set backlog=10    what becomes of clients when nobody accepts
   pollmark explain nagle-and-delayed-ack --set nodelay=1
                                                the prediction fails: nothing is held back
@@ -27,7 +29,7 @@ pub(super) struct Arguments {
     #[arg(value_name = "TOPIC", required_unless_present_any = ["list", "all"])]
     topics: Vec<String>,
     /// List the topics.
-    #[arg(long, conflicts_with_all = ["topics", "all", "set", "pause", "json", "markdown"])]
+    #[arg(long, conflicts_with_all = ["topics", "all", "set", "pause", "pace", "json", "markdown"])]
     list: bool,
     /// Explain all of them.
     #[arg(long, conflicts_with_all = ["topics", "set"])]
@@ -38,6 +40,9 @@ pub(super) struct Arguments {
     /// Wait for Enter after each step.
     #[arg(long, conflicts_with_all = ["json", "markdown"])]
     pause: bool,
+    /// Wait so long after each step, for example 800ms.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, conflicts_with_all = ["pause", "json", "markdown"])]
+    pace: Option<Duration>,
     /// Print JSON: a line for each lesson.
     #[arg(long, conflicts_with = "markdown")]
     json: bool,
@@ -113,6 +118,7 @@ fn lesson(registry: &Registry, topic: &Topic, settings: &Settings, arguments: &A
                 // At the end of stdin it goes on by itself.
                 let _ = io::stdin().lock().read_line(&mut String::new());
             }
+            std::thread::sleep(arguments.pace.unwrap_or_default());
         }
     });
     let lesson = lesson.map_err(Ended::Experiment)?;

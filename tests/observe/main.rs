@@ -9,6 +9,10 @@ use std::io::Write;
 #[cfg(target_os = "linux")]
 use std::net::{TcpListener, TcpStream};
 
+#[cfg(target_os = "linux")]
+use pollmark::backends::Registry;
+#[cfg(target_os = "linux")]
+use pollmark::mechanism::Mechanism;
 use pollmark::observe::explain::Topic;
 #[cfg(target_os = "linux")]
 use serde_json::Value;
@@ -151,8 +155,59 @@ fn what_cannot_be_explained_is_said_in_one_line() {
     fails(&run(&["explain", "backlog", "--set", "backlog=many"]), 2, &["backlog", "--set"]);
     fails(&run(&["explain", "backlog", "--set", "backlog=1000"]), 2, &["backlog cannot be 1000", "0 to 64"]);
     fails(&run(&["explain", "reset", "half-close", "--set", "unread=0"]), 2, &["--set", "one alone"]);
+    fails(&run(&["explain", "lifecycle", "--pace", "soon"]), 2, &["--pace", "soon"]);
+    fails(&run(&["explain", "lifecycle", "--pace", "1s", "--json"]), 2, &["--pace", "--json"]);
     fails(&run(&["explain", "lifecycle", "--pause"]), 2, &["--pause", "no terminal"]);
     fails(&run(&["watch", "--port", "0", "--once"]), 2, &["--port", "1..=65535"]);
+}
+
+#[test]
+fn every_step_is_told_at_whatever_pace() {
+    let output = run(&["explain", "serialization", "--pace", "1ms"]);
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && shown.contains("the bytes: ") && shown.contains("Lesson: "), "{shown}");
+}
+
+/// Topics whose answer depends on what a server waits by.
+#[cfg(target_os = "linux")]
+const OF_MECHANISMS: [&str; 4] = ["lifecycle", "event-loop", "level-and-edge", "thundering-herd"];
+
+#[cfg(target_os = "linux")]
+#[test]
+fn every_mechanism_of_this_host_is_in_each_topic_where_mechanisms_matter() {
+    let registry = Registry::builtin();
+    let entries = registry.entries().filter(|entry| entry.base().is_none() && entry.probe().is_ok());
+    let pollers = entries.map(|entry| entry.name()).collect::<Vec<_>>();
+    for topic in OF_MECHANISMS {
+        let (lesson, _) = explain(topic, "");
+        for name in &pollers {
+            let says_something = |step: &Value| {
+                let evidence = step["evidence"].as_array().expect("a list").iter();
+                let mut events = evidence.filter_map(|one| one.get("event"));
+                let of_it = |text: &Value| text.as_str().is_some_and(|text| text.starts_with(name));
+                events.any(|event| of_it(&event["mechanism"]) && event["told"] != "") || of_it(&step["act"])
+            };
+            let steps = lesson["steps"].as_array().expect("a list");
+            assert!(steps.iter().any(says_something), "{topic} without {name}: {lesson}");
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_life_of_a_connection_is_told_by_completions_too_where_there_are_any() {
+    let registry = Registry::builtin();
+    let completion = Mechanism::parse(&registry, "completion").expect("everywhere by name");
+    if let Err(why) = completion.probe(&registry) {
+        return println!("SKIPPED, NOT CHECKED: completion: {why}");
+    }
+    // In more than one buffer.
+    let (lesson, code) = explain("lifecycle", "bytes=10000");
+    assert_eq!((not_held(&lesson), code), (vec![], Some(0)), "{lesson}");
+    let text = lesson.to_string();
+    for words in ["IORING_CQE_F_MORE", "IORING_CQE_F_BUFFER", "res=10000", "the end of the stream and of the receive"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
 }
 
 #[test]

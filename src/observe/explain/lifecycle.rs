@@ -124,15 +124,35 @@ pub(super) const LIFECYCLE: Topic = Topic {
             after = ", and its TIME_WAIT outlived every descriptor".to_owned();
         }
         watchers.remove(listener.as_source())?;
+        let completed = complete(experiment, bytes)?;
         Ok(format!(
             "The client's connect returned before accept was called{program}. Descriptor {number} only ever announced \
              connections, {accepted} carried {} bytes each way, and {} mechanisms said the same of both, each in its \
-             own words. The client said first that it had finished{after}.",
+             own words{completed}. The client said first that it had finished{after}.",
             answer.len(),
             watchers.count(),
         ))
     },
 };
+
+cfg_if::cfg_if! {
+    if #[cfg(completion)] {
+        /// The same where nothing is announced and all is done, as a clause of the lesson.
+        fn complete(experiment: &mut Experiment<'_>, bytes: usize) -> io::Result<String> {
+            Ok(match super::completing::live(experiment, bytes)? {
+                Some(calls) => format!(
+                    "; completion said of each act that it was done, and a whole life took {calls} calls in all"
+                ),
+                None => String::new(),
+            })
+        }
+    } else {
+        fn complete(experiment: &mut Experiment<'_>, _: usize) -> io::Result<String> {
+            experiment.evidence(Evidence::NotVisible("completion: it is a mechanism of Linux".to_owned()));
+            Ok(String::new())
+        }
+    }
+}
 
 fn states(states: [State; 2]) -> String {
     states.map(|state| state.to_string()).join(" and ")

@@ -8,7 +8,7 @@
 //! | idea | file |
 //! |---|---|
 //! | what an experiment notes, and how it waits for the kernel | `experiment.rs` |
-//! | the life of one connection, from socket(2) to TIME_WAIT, before every mechanism | `lifecycle.rs` |
+//! | the life of one connection, from socket(2) to TIME_WAIT, before every mechanism | `lifecycle.rs`, `completing.rs` |
 //! | listening: two kinds of sockets, the handshake without accept, the queue, the address | `listening.rs` |
 //! | one port and ten clients: eleven sockets | `ten_clients.rs` |
 //! | bytes: no messages, no waiting, no room | `streams.rs` |
@@ -36,6 +36,8 @@
 
 mod addresses;
 mod clients;
+#[cfg(completion)]
+mod completing;
 mod datagrams;
 mod descriptors;
 mod endings;
