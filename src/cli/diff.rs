@@ -8,8 +8,8 @@ use crate::report::{Diff, read};
 
 /// Compares two records: on one machine by how much each cell has changed, on two what both say.
 ///
-/// B is held against A. A cell wins or loses if the whole interval of its ratio is beyond the noise of both records; if
-/// one loses, or is void in B, the exit code is 1. What ran on different machines is not compared by size: only who
+/// B is held against A. A cell wins or loses if the whole interval of its ratio is beyond the noise of both records, and
+/// if chance does not explain it with all cells counted; if one loses, or is void in B, the exit code is 1. What ran on different machines is not compared by size: only who
 /// costs less than whom, and what grows.
 #[derive(clap::Args)]
 #[command(after_help = "\

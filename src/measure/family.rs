@@ -22,7 +22,9 @@ const MOST_FREEDOM: f64 = 10_000.0;
 pub(crate) struct Scatter {
     mean: f64,
     variance: f64,
+    /// The variance of the mean is so many times smaller.
     rounds: f64,
+    freedom: f64,
 }
 
 impl Scatter {
@@ -32,11 +34,23 @@ impl Scatter {
         let rounds = logs.len() as f64;
         let mean = logs.iter().sum::<f64>() / rounds;
         let variance = logs.iter().map(|log| (log - mean).powi(2)).sum::<f64>() / (rounds - 1.0);
-        (logs.len() > 1).then_some(Scatter { mean, variance: variance.max(FINEST * FINEST), rounds })
+        let freedom = rounds - 1.0;
+        (logs.len() > 1).then_some(Scatter { mean, variance: variance.max(FINEST * FINEST), rounds, freedom })
     }
 
-    fn freedom(self) -> f64 {
-        self.rounds - 1.0
+    /// Of what was measured apart, so that no round of the one belongs to one of the other: they are taken to scatter
+    /// alike, as Student's t of two samples has it. `None` if either has fewer than two, which do not scatter.
+    pub(crate) fn of_change(of: &[f64], to: &[f64]) -> Option<Scatter> {
+        let [of, to] = [of, to].map(|values| {
+            let logs = values.iter().map(|value| value.ln()).filter(|log| log.is_finite()).collect::<Vec<_>>();
+            let rounds = logs.len() as f64;
+            let mean = logs.iter().sum::<f64>() / rounds;
+            (rounds, mean, logs.iter().map(|log| (log - mean).powi(2)).sum::<f64>())
+        });
+        let freedom = of.0 + to.0 - 2.0;
+        let variance = ((of.2 + to.2) / freedom).max(FINEST * FINEST);
+        let (mean, rounds) = (of.1 - to.1, of.0 * to.0 / (of.0 + to.0));
+        (of.0.min(to.0) > 1.0).then_some(Scatter { mean, variance, rounds, freedom })
     }
 }
 
@@ -92,6 +106,11 @@ impl Family {
         self.members[at].1 < self.found
     }
 
+    /// How likely equals are to look as different as this one, were it the only comparison.
+    pub(crate) fn chance(&self, at: usize) -> f64 {
+        self.members[at].0
+    }
+
     /// Whether one that is none of them would find a difference if it were.
     pub(crate) fn would_tell(&self, other: Scatter) -> bool {
         self.prior.chance(other) <= level(self.size() + 1, self.found)
@@ -132,24 +151,24 @@ impl Prior {
             return Prior::NONE;
         }
         let centred = |one: &Scatter| {
-            let half = one.freedom() / 2.0;
+            let half = one.freedom / 2.0;
             one.variance.ln() - digamma(half) + half.ln()
         };
         let mean = comparisons.iter().map(centred).sum::<f64>() / count;
         let spread = comparisons.iter().map(|one| (centred(one) - mean).powi(2)).sum::<f64>() / (count - 1.0);
-        let explained = comparisons.iter().map(|one| trigamma(one.freedom() / 2.0)).sum::<f64>() / count;
+        let explained = comparisons.iter().map(|one| trigamma(one.freedom / 2.0)).sum::<f64>() / count;
         let half = trigamma_inverse(spread - explained).min(MOST_FREEDOM / 2.0);
         Prior { variance: (mean + digamma(half) - half.ln()).exp(), freedom: 2.0 * half }
     }
 
     fn freedom(self, one: Scatter) -> f64 {
-        (self.freedom + one.freedom()).min(MOST_FREEDOM)
+        (self.freedom + one.freedom).min(MOST_FREEDOM)
     }
 
     /// The standard error of the mean of the logarithms.
     fn error(self, one: Scatter) -> f64 {
-        let together = self.freedom * self.variance + one.freedom() * one.variance;
-        (together / (self.freedom + one.freedom()) / one.rounds).sqrt()
+        let together = self.freedom * self.variance + one.freedom * one.variance;
+        (together / (self.freedom + one.freedom) / one.rounds).sqrt()
     }
 
     /// How likely equals are to look as different as these, in either direction.
@@ -324,6 +343,20 @@ mod tests {
         assert_eq!((judged.size(), judged.found()), (60, 30));
         assert!((0..30).all(|at| !judged.tells(at)) && (30..60).all(|at| judged.tells(at)));
         assert!(judged.would_tell(comparisons[40]) && !judged.would_tell(comparisons[3]));
+    }
+
+    #[test]
+    fn what_was_measured_apart_is_compared_as_students_two_samples_are() {
+        let logs = |values: &[f64]| values.iter().map(|log: &f64| log.exp()).collect::<Vec<_>>();
+        let (of, to) = (logs(&[0.3, 0.5, 0.1]), logs(&[0.0, 0.2]));
+        let one = Scatter::of_change(&of, &to).expect("rounds");
+        // Means 0.3 and 0.1; squares 0.08 and 0.02 with 3 degrees of freedom; 3 · 2 / 5 rounds.
+        let wanted = [0.2, 0.1 / 3.0, 1.2, 3.0];
+        let found = [one.mean, one.variance, one.rounds, one.freedom];
+        assert!(found.iter().zip(wanted).all(|(found, wanted)| (found - wanted).abs() < 1e-12), "{one:?}");
+        assert!((Prior::NONE.chance(one) - student(0.2 / (0.1_f64 / 3.6).sqrt(), 3.0)).abs() < 1e-12);
+        assert_eq!((Scatter::of_change(&of, &to[..1]), Scatter::of_change(&[], &to)), (None, None));
+        assert_eq!(Scatter::of_change(&of, &of).expect("rounds").mean, 0.0);
     }
 
     #[test]

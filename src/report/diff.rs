@@ -2,7 +2,8 @@
 //! the other confirms on another.
 //!
 //! Rounds of different records have nothing to do with each other, so no round of one is paired with one of the other.
-//! What counts as a change is at least what the A/A controls of both records differed by, and at least 5 %.
+//! What counts as a change is at least what the A/A controls of both records differed by, and at least 5 %; and what
+//! chance does not explain with all comparisons counted, for of a hundred cells that have not changed five would seem to.
 
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::summary::{Cell, Outcome, Subject, Summary, twin};
+use crate::measure::family::{Family, Prior, Scatter};
 use crate::measure::record::{Load, Record, Trial};
 use crate::measure::stats::{self, Estimate};
 
@@ -101,8 +103,23 @@ pub struct Change {
     pub medians: [Option<f64>; 2],
     /// The second as a multiple of the first.
     pub ratio: Option<Estimate>,
-    /// What follows.
+    /// How likely what has not changed is to look as changed as this, were it the only comparison; `None` of what was seen
+    /// once, or not in both.
+    pub chance: Option<f64>,
+    /// By how much more the second would have had to take to lose, at so many rounds and with the scatter they had: 0.1 is a
+    /// tenth.
+    pub smallest_effect: Option<f64>,
+    /// What would follow, were it the only comparison.
+    pub alone: Verdict,
+    /// What follows, with all comparisons of its metric counted.
     pub verdict: Verdict,
+}
+
+impl Change {
+    /// Whether it would count, were it the only comparison, and does not because it is one of many.
+    pub fn is_corrected(&self) -> bool {
+        self.alone != self.verdict
+    }
 }
 
 /// How a row stands to the first row of its table, in CPU time for each request, in both records.
@@ -155,6 +172,8 @@ pub struct Diff<'a> {
     pub machines: Vec<(&'static str, String, String)>,
     /// The smallest change of each metric that counts.
     pub margins: [f64; 2],
+    /// How many comparisons of each metric were judged together, by Holm's correction with 5 % for each metric.
+    pub compared: [usize; 2],
     /// On one machine every metric of every cell that is in one of them, but for the controls; a metric that is not
     /// ranked, and that one of them does not know, is left out.
     pub changes: Vec<Change>,
@@ -171,9 +190,9 @@ impl<'a> Diff<'a> {
         let (before, after) = (Summary::of(before), Summary::of(after));
         let margins = Metric::ALL.map(|metric| margin(&before, metric).max(margin(&after, metric)));
         let (changes, signs, growths) = (Vec::new(), Vec::new(), Vec::new());
-        let mut diff = Diff { before, after, machines, margins, changes, signs, growths };
+        let mut diff = Diff { before, after, machines, margins, compared: [0; 2], changes, signs, growths };
         if diff.is_same_machine() {
-            diff.changes = diff.all_changes();
+            (diff.changes, diff.compared) = diff.all_changes();
         } else {
             (diff.signs, diff.growths) = (diff.all_signs(), diff.all_growths());
         }
@@ -185,7 +204,7 @@ impl<'a> Diff<'a> {
         self.machines.is_empty()
     }
 
-    fn all_changes(&self) -> Vec<Change> {
+    fn all_changes(&self) -> (Vec<Change>, [usize; 2]) {
         let cells =
             |summary: &Summary<'_>| summary.cells.iter().map(|cell| key(summary, cell)).collect::<BTreeSet<_>>();
         let all = cells(&self.before).union(&cells(&self.after)).cloned().collect::<Vec<_>>();
@@ -196,10 +215,38 @@ impl<'a> Diff<'a> {
             let of_metric = |metric| self.change(subject, *idle, *load, metric);
             Metric::ALL.into_iter().filter_map(of_metric).collect::<Vec<_>>()
         };
-        all.iter().filter(|(_, _, subject)| !control(subject)).flat_map(change).collect()
+        let mut changes = all.iter().filter(|(_, _, subject)| !control(subject)).flat_map(change).collect::<Vec<_>>();
+        let compared = Metric::ALL.map(|metric| self.correct(metric, &mut changes));
+        (changes.into_iter().map(|(change, _)| change).collect(), compared)
     }
 
-    fn change(&self, subject: &str, idle: u32, load: Load, metric: Metric) -> Option<Change> {
+    /// Leaves only those verdicts on a metric that chance does not explain with all of them counted. Returns how many
+    /// comparisons these were.
+    fn correct(&self, metric: Metric, changes: &mut [(Change, Option<Scatter>)]) -> usize {
+        let mut members = changes
+            .iter_mut()
+            .filter(|(change, _)| change.metric == metric)
+            .filter_map(|(change, scatter)| scatter.map(|scatter| (change, scatter)))
+            .collect::<Vec<_>>();
+        let comparisons = members.iter().map(|(_, scatter)| *scatter).collect::<Vec<_>>();
+        let family = Family::of(Prior::of(&comparisons), &comparisons);
+        for (at, (change, scatter)) in members.iter_mut().enumerate() {
+            change.chance = Some(family.chance(at));
+            let interval = change.ratio.and_then(|ratio| Some((ratio.value, ratio.interval?.low)));
+            change.smallest_effect = interval.and_then(|(value, low)| {
+                let sure = family.short_by(Some(at), *scatter);
+                let effect = value * sure.max((1.0 + self.margins[metric as usize]) / low) - 1.0;
+                effect.is_finite().then_some(effect)
+            });
+            if !family.tells(at) && matches!(change.verdict, Verdict::Win | Verdict::Lose) {
+                change.verdict = Verdict::Indistinguishable;
+            }
+        }
+        family.size()
+    }
+
+    /// Taken by itself, with how it scatters where it was seen more than once in both records.
+    fn change(&self, subject: &str, idle: u32, load: Load, metric: Metric) -> Option<(Change, Option<Scatter>)> {
         let both = [&self.before, &self.after];
         let cells = both.map(|summary| find(summary, subject, idle, load));
         let values = both.map(|summary| values(summary.record, subject, idle, load, metric));
@@ -232,7 +279,11 @@ impl<'a> Diff<'a> {
             (_, [None, Some(why)], _) => Verdict::Missing(format!("in the second: {why}")),
         };
         let ratio = ratio.filter(|_| !matches!(verdict, Verdict::Void(_) | Verdict::Missing(_)));
-        Some(Change { subject: subject.to_owned(), idle, load, metric, medians, ratio, verdict })
+        let scatter = ratio.and_then(|_| Scatter::of_change(after, before));
+        let (subject, alone) = (subject.to_owned(), verdict.clone());
+        let (chance, smallest_effect) = (None, None);
+        let change = Change { subject, idle, load, metric, medians, ratio, chance, smallest_effect, alone, verdict };
+        Some((change, scatter))
     }
 
     fn all_signs(&self) -> Vec<Sign> {
@@ -301,7 +352,8 @@ impl<'a> Diff<'a> {
             json!({
                 "subject": one.subject, "idle": one.idle, "load": one.load, "metric": one.metric.name(),
                 "a": one.medians[0], "b": one.medians[1], "b_to_a": one.ratio.as_ref().map(estimate),
-                "verdict": one.verdict.word(), "reason": why,
+                "chance": one.chance, "smallest_effect": one.smallest_effect,
+                "verdict_alone": one.alone.word(), "verdict": one.verdict.word(), "reason": why,
             })
         };
         let sign = |one: &Sign| {
@@ -317,6 +369,7 @@ impl<'a> Diff<'a> {
             "machines": facts(&self.machines),
             "hosts": facts(&self.before.record.host.differences(&self.after.record.host)),
             "smallest_change": {"cpu_ns_per_request": self.margins[0], "p99_ns": self.margins[1]},
+            "compared": {"cpu_ns_per_request": self.compared[0], "p99_ns": self.compared[1]},
             "changes": self.changes.iter().map(change).collect::<Vec<_>>(),
             "signs": self.signs.iter().map(sign).collect::<Vec<_>>(),
             "growths": self.growths.iter().map(growth).collect::<Vec<_>>(),

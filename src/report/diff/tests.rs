@@ -1,6 +1,8 @@
 //! A record against itself, against one that is slower, and against one of another machine.
 
 use super::*;
+use crate::measure::Host;
+use crate::measure::record::Settings;
 use crate::report::sample;
 use crate::report::terminal::Style;
 
@@ -117,4 +119,72 @@ fn what_one_of_them_has_not_is_named_with_the_reason() {
     assert_eq!(of("poll", 0), Verdict::Missing("in the second: not asked for".to_owned()));
     assert_eq!(of("select", 0), Verdict::Void("wrong byte".to_owned()));
     assert!(diff.is_worse(), "what is void has lost");
+}
+
+/// So many rows under four loads beside two populations, of four rounds that scatter by a tenth; the first cell takes so
+/// many times more.
+fn scattered(seed: u64, rows: usize, planted: f64) -> Record {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mechanisms = (0..rows).map(|row| format!("row {row}")).collect::<Vec<_>>();
+    let (idle, active) = (vec![0, 1_000], vec![1, 10, 100, 1_000]);
+    let settings = Settings { rounds: 4, rounds_done: 4, idle, active, mechanisms, ..Settings::default() };
+    let mut record = Record::begin(Vec::new(), seed, Host::default(), settings.clone());
+    for (round, idle) in (0..4).flat_map(|round| [0, 1_000].map(|idle| (round, idle))) {
+        for (row, active) in settings.mechanisms.iter().flat_map(|row| [1, 10, 100, 1_000].map(|active| (row, active)))
+        {
+            let scatter = ((0..12).map(|_| rng.f64()).sum::<f64>() - 6.0) / 10.0;
+            let more = if (row.as_str(), idle, active) == ("row 0", 0, 1) { planted } else { 1.0 };
+            record.trials.push(Trial {
+                round,
+                subject: row.clone(),
+                mechanism: row.clone(),
+                idle,
+                active,
+                requests: 1_000,
+                server_cpu_ns: Some((5e6 * more * scatter.exp()) as u64),
+                ..Trial::default()
+            });
+        }
+    }
+    record
+}
+
+#[test]
+fn of_many_cells_that_have_not_changed_almost_none_counts_though_some_would_alone_and_one_that_has_changed_is_found() {
+    let (mut false_ones, mut alone) = (0, 0);
+    for seed in 0..10 {
+        let (before, after) = (scattered(seed, 24, 1.0), scattered(seed + 100, 24, 1.0));
+        let diff = Diff::of(&before, &after);
+        assert_eq!((diff.compared, diff.changes.len()), ([24 * 8, 0], 24 * 8));
+        let counts = |of: fn(&Change) -> &Verdict| {
+            usize::from(diff.changes.iter().any(|one| matches!(of(one), Verdict::Win | Verdict::Lose)))
+        };
+        (false_ones, alone) = (false_ones + counts(|one| &one.verdict), alone + counts(|one| &one.alone));
+        let slower = scattered(seed + 100, 24, 1.8);
+        let planted = Diff::of(&before, &slower);
+        let lost = planted.changes.iter().filter(|one| one.verdict == Verdict::Lose).collect::<Vec<_>>();
+        let found = lost.iter().find(|one| (one.subject.as_str(), one.idle, one.load.active) == ("row 0", 0, 1));
+        let found = found.unwrap_or_else(|| panic!("{seed}: {lost:?}"));
+        assert!(found.chance.is_some_and(|chance| chance < 0.001) && lost.len() <= 2, "{lost:?}");
+        let smallest = found.smallest_effect.expect("rounds");
+        assert!((0.1..0.8).contains(&smallest), "less than was planted, more than counts: {smallest}");
+    }
+    assert!(false_ones <= 2, "5 % of 10 are none, or one: {false_ones}");
+    assert!(alone >= 6, "without the correction most of them find something: {alone}");
+}
+
+#[test]
+fn what_counts_alone_and_not_as_one_of_many_stands_beside_the_verdict() {
+    let (before, after) = (scattered(1, 24, 1.0), scattered(101, 24, 1.0));
+    let diff = Diff::of(&before, &after);
+    let one = diff.changes.iter().find(|one| one.is_corrected()).expect("one of 192 would count alone");
+    assert_eq!(one.verdict, Verdict::Indistinguishable, "{one:?}");
+    assert!(one.ratio.is_some_and(|ratio| ratio.interval.is_some()), "its figures stay: {one:?}");
+    let shown = diff.render(Style::default());
+    assert!(shown.contains(&format!("indistinguishable ({})", one.alone.word())), "{shown}");
+    assert!(shown.contains("would win or lose alone") && shown.contains("192 of CPU and 0 of p99"), "{shown}");
+    let json = diff.to_json();
+    let same = json["changes"].as_array().expect("a list").iter().find(|it| it["verdict_alone"] != it["verdict"]);
+    assert!(same.is_some_and(|it| it["chance"].is_number() && it["smallest_effect"].is_number()), "{json}");
+    assert_eq!(json["compared"]["cpu_ns_per_request"], 192);
 }

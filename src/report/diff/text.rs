@@ -27,7 +27,17 @@ impl Diff<'_> {
         for change in &self.changes {
             tables.entry((change.idle, change.load)).or_default().push(change);
         }
-        let heads = [("mechanism", 0), ("", 0), ("A", 1), ("B", 1), ("B/A", 0), ("interval", 2), ("verdict", 0)];
+        let heads = [
+            ("mechanism", 0),
+            ("", 0),
+            ("A", 1),
+            ("B", 1),
+            ("B/A", 0),
+            ("interval", 2),
+            ("chance", 3),
+            ("finds", 4),
+            ("verdict", 0),
+        ];
         let wording = Wording::of(self.before.record);
         let table = |((idle, load), changes): (&(u32, Load), &Vec<&Change>)| Table {
             title: self.title(*idle, *load),
@@ -111,14 +121,26 @@ impl Diff<'_> {
                 *counts.entry(change.verdict.word()).or_default() += 1;
             }
             let counts = counts.iter().map(|(word, count)| format!("{count} {word}")).collect::<Vec<_>>();
-            if counts.is_empty() { "no cell".to_owned() } else { counts.join(", ") }
+            let corrected =
+                self.changes.iter().filter(|change| change.metric == metric && change.is_corrected()).count();
+            let counts = if counts.is_empty() { "no cell".to_owned() } else { counts.join(", ") };
+            match corrected {
+                0 => counts,
+                more => format!("{counts}, of which {more} would win or lose alone"),
+            }
         };
+        let [of_cpu, of_p99] = self.compared;
         let [cpu, p99] = self.margins.map(percent);
         vec![
             "It is one machine by its processors and its memory, or two of a kind: a record does not say which.".into(),
             format!(
-                "A change counts if its whole interval is beyond {cpu} of CPU, or {p99} of p99: the noise of both."
+                "A change counts if its whole interval is beyond {cpu} of CPU, or {p99} of p99, the noise of both; and if \
+                 chance does not explain it with all of them counted, {of_cpu} of CPU and {of_p99} of p99, by Holm's \
+                 correction: in 5 % of such comparisons even one of either is false."
             ),
+            "chance: how likely what has not changed is to look as changed as this, were it the only comparison. finds: by how \
+             much more B would have had to take to lose. A verdict in brackets is what it would be alone."
+                .into(),
             format!("CPU for each {}, B against A: {}.", Wording::of(self.before.record).operation, count(Metric::Cpu)),
             format!("p99: {}.", count(Metric::P99)),
         ]
@@ -174,13 +196,21 @@ fn row(change: &Change, wording: Wording) -> Row {
     };
     let mut cells = vec![change.subject.clone(), metric, a, b];
     cells.extend(ratio);
+    cells.push(change.chance.map_or_else(unknown, chance));
+    cells.push(change.smallest_effect.map_or_else(unknown, percent));
     let word = if change.verdict == Verdict::Lose { "LOSE" } else { change.verdict.word() };
-    cells.push(word.to_owned());
+    let alone = if change.is_corrected() { format!(" ({})", change.alone.word()) } else { String::new() };
+    cells.push(format!("{word}{alone}"));
     let reason = match &change.verdict {
         Verdict::Missing(why) | Verdict::Void(why) => Some(why.clone()),
         _ => None,
     };
     Row { kind, cells, reason }
+}
+
+/// A chance, of which nobody needs to know how small it is.
+fn chance(chance: f64) -> String {
+    if chance < 0.001 { "<0.1 %".to_owned() } else { percent(chance) }
 }
 
 fn relation(verdict: &Verdict) -> &'static str {
