@@ -285,6 +285,8 @@ impl<'a> Comparison<'a> {
                 Shape::Growth => shape::growth(&wanted.subjects, self.registry, &record, &mut self.over_pipes()),
                 Shape::Spinning => shape::spinning(&wanted.subjects, self.registry, &record),
                 Shape::Deadlines => shape::deadlines(&wanted.subjects, &record),
+                Shape::AllActive => shape::all_active(&wanted.subjects, self.registry, &record),
+                Shape::Payload => shape::payload(&wanted.subjects, &record),
             })
             .collect();
         keeper.end(&mut record);

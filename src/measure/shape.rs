@@ -5,6 +5,7 @@
 //! a pipe, and what does not fit the caches of a host any more costs more each. So a scan that has grown too fast over
 //! connections is repeated over as many pipes. If it is in proportion there, the mechanism is, and the connections are not.
 
+mod alike;
 mod deadlines;
 
 use pollmark_backends::{Growth, Registry};
@@ -14,6 +15,7 @@ use super::record::{Gate, Record, Scan, Trial, Verdict};
 use super::stats;
 use crate::exercise::{Exercise, Wait};
 use crate::mechanism::Mechanism;
+pub(super) use alike::{all_active, payload};
 pub(super) use deadlines::deadlines;
 
 /// In proportion, but for what a wait costs beside the scan.

@@ -138,6 +138,10 @@ pub enum Shape {
     Spinning,
     /// A deadline costs every poller as much.
     Deadlines,
+    /// A mechanism that scans costs no more than one that does not where all connections are active.
+    AllActive,
+    /// Mechanisms are closer together at the largest payload than at the smallest.
+    Payload,
 }
 
 /// What a payload may have at most, in bytes.
@@ -393,6 +397,16 @@ impl Workload {
                 gates.contains(&Shape::Deadlines) && !server.as_ref().is_some_and(Tuning::with_and_without_deadline),
                 "gates",
                 "deadlines are held against none: ask for 0 and another in server.idle-deadline",
+            ),
+            (
+                gates.contains(&Shape::AllActive) && !grid.idle.contains(&0),
+                "gates",
+                "all connections are active where none is idle: ask for 0 in grid.idle",
+            ),
+            (
+                gates.contains(&Shape::Payload) && grid.payload.len() < 2,
+                "gates",
+                "the largest payload is held against the smallest: give at least 2 in grid.payload",
             ),
         ])
     }

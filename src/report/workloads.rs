@@ -173,6 +173,8 @@ fn facts(workload: &Workload) -> Vec<(&'static str, String)> {
             Shape::Growth => "how CPU time per wait grows with what is watched",
             Shape::Spinning => "a wait of what scans costs less when it spins than when it sleeps",
             Shape::Deadlines => "a deadline costs every poller as much, within noise",
+            Shape::AllActive => "what scans costs no more than 1.1 times the others where all are active",
+            Shape::Payload => "mechanisms are closer together at the largest payload than at the smallest",
         };
         facts.push(("gate", checked.into()));
     }

@@ -95,6 +95,8 @@ budget = "5s"
             ("expect = \"Flat.\"", "", &["its top level", "missing field `expect`"]),
             ("name = \"mine\"", "name = \"My own\"", &["at name", "small letters"]),
             ("[grid]", "gates = [\"growth\"]\n[grid]", &["at gates", "at least 3"]),
+            ("[grid]\nidle = [0, 10]", "gates = [\"all-active\"]\n[grid]\nidle = [10]", &["at gates", "grid.idle"]),
+            ("[grid]", "gates = [\"payload\"]\n[grid]", &["at gates", "at least 2"]),
             ("payload = [64]", "payload = [64]\nsharing = [\"fairly\"]", &["line 11", "reuseport, shared"]),
             ("\"50ms\"", "\"25h\"", &["time.interval", "a day"]),
             ("\"10ms\"", "\"500years\"", &["time.warm-up", "a day"]),
