@@ -1,11 +1,11 @@
 //! Descriptors run out: what accept says, and what the listener goes on saying.
 
 use std::io;
-use std::time::Duration;
 
-use pollmark_backends::{AsSource, Events, Interest, Token, Trigger};
+use pollmark_backends::{AsSource, Interest, Token};
 
 use super::experiment::CALL;
+use super::watchers::Watchers;
 use super::{Knob, Topic};
 use crate::usage;
 
@@ -13,8 +13,8 @@ pub(super) const TOO_MANY_OPEN_FILES: Topic = Topic {
     name: "too-many-open-files",
     question: "A server has no descriptor left, and a client connects. What happens to the client?",
     prediction: "It is connected, for the kernel needs no descriptor of the server to shake hands. accept fails, the \
-                 connection stays in the queue, and so every wait says at once that the listener is readable: a loop \
-                 that only tries again spins. One descriptor given up, and the client is accepted.",
+                 connection stays in the queue, and so every wait of every mechanism says at once that the listener is \
+                 readable: a loop that only tries again spins. One descriptor given up, and the client is accepted.",
     knobs: &[
         Knob {
             name: "spare",
@@ -37,9 +37,8 @@ pub(super) const TOO_MANY_OPEN_FILES: Topic = Topic {
         };
         let (listener, address) = experiment.listen(16)?;
         listener.set_nonblocking(true)?;
-        let entry = experiment.registry.default_entry()?;
-        let mut poller = entry.open()?;
-        poller.add(listener.as_source(), Token(1), Interest::READABLE, Trigger::Level)?;
+        let mut watchers = Watchers::open(experiment)?;
+        watchers.register(experiment, LISTENER, "the listener", listener.as_source(), Interest::READABLE)?;
         let (_client, local) = experiment.connect(address)?;
 
         let mut taken = Vec::new();
@@ -51,18 +50,14 @@ pub(super) const TOO_MANY_OPEN_FILES: Topic = Topic {
         };
         // While there is none left, nothing may need one: what is seen is kept, and told afterwards.
         let accepted = listener.accept();
-        let mut events = Events::with_capacity(4);
-        let mut said = 0;
-        for _ in 0..waits {
-            poller.wait(&mut events, Some(Duration::ZERO))?;
-            said += usize::from(events.iter().any(|event| event.token() == Token(1) && event.readable()));
-        }
+        let counts = watchers.count_waits(LISTENER, waits);
         let given_up = if experiment.setting("spare") == 1 { taken.pop() } else { None };
         let freed = given_up.is_some();
         drop(given_up);
         let later = listener.accept();
         let count = taken.len();
         drop(taken);
+        let counts = counts?;
 
         experiment.note(format!(
             "dup({}) until it failed: {count} more descriptors, then {refused}",
@@ -72,17 +67,20 @@ pub(super) const TOO_MANY_OPEN_FILES: Topic = Topic {
         experiment.note("accept, with none left");
         experiment.figure("it returned", outcome(&accepted), CALL);
         experiment.claim("accept fails", true, accepted.is_err());
-        experiment.note(format!("{waits} waits of {}, each with a timeout of 0", entry.name()));
-        experiment.figure("said that the listener is readable", said, CALL);
-        experiment.claim("waits that found it readable all the same", waits, said);
+        experiment.note(format!("{waits} waits of every mechanism, each with a timeout of 0"));
+        for (name, said) in &counts {
+            experiment.figure(format!("{name} said that the listener is readable"), said, CALL);
+            experiment.claim(format!("{name}: waits that found it readable all the same"), waits, *said);
+        }
+        let counts = counts.iter().map(|(name, said)| format!("{name} {said}")).collect::<Vec<_>>().join(", ");
         experiment.note(if freed { "one descriptor is given up; accept" } else { "accept once more" });
         experiment.figure("it returned", outcome(&later), CALL);
         let peer = later.as_ref().map_or_else(|error| error.to_string(), |(_, peer)| peer.to_string());
         experiment.claim("who is accepted then", local.to_string(), peer);
         Ok(format!(
-            "With all {limit} descriptors taken, the client was connected and accept said: {}. Of {waits} waits {said} \
-             said that there was somebody to accept, so a loop that answers each by accept uses a whole CPU and gets \
-             nowhere. {}",
+            "With all {limit} descriptors taken, the client was connected and accept said: {}. Of {waits} waits so \
+             many said that there was somebody to accept: {counts}; so a loop that answers each by accept uses a \
+             whole CPU and gets nowhere. {}",
             outcome(&accepted),
             match &later {
                 Ok(_) =>
@@ -94,6 +92,8 @@ pub(super) const TOO_MANY_OPEN_FILES: Topic = Topic {
         ))
     },
 };
+
+const LISTENER: Token = Token(1);
 
 fn outcome<T>(accepted: &io::Result<T>) -> String {
     accepted.as_ref().map_or_else(|error| error.to_string(), |_| "a connection".to_owned())

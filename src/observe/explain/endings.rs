@@ -3,10 +3,11 @@
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 
-use pollmark_backends::{AsSource, raw};
+use pollmark_backends::{AsSource, Interest, Token, raw};
 use socket2::SockRef;
 
 use super::experiment::{Experiment, SOCK_DIAG};
+use super::watchers::Watchers;
 use super::{Knob, Topic};
 use crate::limits::Limits;
 use crate::observe::{Sockets, State};
@@ -15,7 +16,8 @@ pub(super) const HALF_CLOSE: Topic = Topic {
     name: "half-close",
     question: "A client has sent its last byte and says so. Can it still be answered?",
     prediction: "Yes: a connection is two streams, and shutdown ends one. The server reads 0, which means that no more \
-                 will come and not that the client is gone, and what it sends then still arrives.",
+                 will come and not that the client is gone, and what it sends then still arrives. Every mechanism tells \
+                 the server of the end as of something to read.",
     knobs: &[Knob {
         name: "close",
         default: 0,
@@ -27,6 +29,8 @@ pub(super) const HALF_CLOSE: Topic = Topic {
         let closes = experiment.setting("close") == 1;
         let (_listener, client, server) = experiment.pair()?;
         let (near, far) = (server.local_addr()?, client.local_addr()?);
+        let mut watchers = Watchers::open(experiment)?;
+        watchers.register(experiment, WATCHED, "the server's end", server.as_source(), Interest::READABLE)?;
         experiment.send(&client, b"question")?;
         let number = raw(client.as_source());
         let client = if closes {
@@ -48,6 +52,9 @@ pub(super) const HALF_CLOSE: Topic = Topic {
             states = format!(", which the kernel shows as {} and {}", client_end.state, server_end.state);
         }
         let read = experiment.receive(&server, 64)?;
+        // Of bytes there are none left.
+        let told = watchers.expect(experiment, WATCHED)?;
+        experiment.claim("mechanisms that tell of the end", watchers.count(), told);
         let end = experiment.receive(&server, 64)?;
         experiment.claim("bytes read before the end", 8, read.len());
         experiment.claim("then recv returns", 0, end.len());
@@ -68,8 +75,8 @@ pub(super) const HALF_CLOSE: Topic = Topic {
             experiment.figure("the server's next send", said, super::experiment::CALL);
         }
         Ok(format!(
-            "After the client's end was {}, the server read {} bytes and then 0{states}. Of its answer {answer} bytes \
-             arrived. The 0 alone does not say whether the client only has nothing more to ask or is gone: a server \
+            "After the client's end was {}, the server read {} bytes, was told by {told} mechanisms of something more, \
+             and read 0{states}. Of its answer {answer} bytes arrived. The 0 alone does not say whether the client only has nothing more to ask or is gone: a server \
              that closes at once loses the answers of all who half-close, and one that never does keeps CLOSE_WAIT \
              sockets for ever.",
             if closes { "closed" } else { "half-closed" },
@@ -82,7 +89,8 @@ pub(super) const RESET: Topic = Topic {
     name: "reset",
     question: "Where do \"connection reset by peer\" errors come from?",
     prediction: "From a peer that ends without reading all it was sent, or asks to end so by SO_LINGER 0: instead of \
-                 the end of the stream comes an error, what was under way is lost, and nothing is left in TIME_WAIT.",
+                 the end of the stream comes an error, what was under way is lost, and nothing is left in TIME_WAIT. Every mechanism tells of it, some as of \
+                 something to read alone.",
     knobs: &[Knob {
         name: "unread",
         default: 1,
@@ -98,12 +106,16 @@ pub(super) const RESET: Topic = Topic {
         let unread = experiment.setting("unread") == 1;
         let (_listener, client, server) = experiment.pair()?;
         let (near, far) = (server.local_addr()?, client.local_addr()?);
+        let mut watchers = Watchers::open(experiment)?;
+        watchers.register(experiment, WATCHED, "the client's end", client.as_source(), Interest::READABLE)?;
         experiment.send(&client, b"question")?;
         experiment.arrived(&server, 8)?;
         if !unread {
             experiment.receive(&server, 64)?;
         }
         experiment.close(server, "by the server");
+        let told = watchers.expect(experiment, WATCHED)?;
+        experiment.claim("mechanisms that tell the client of it", watchers.count(), told);
         let seen = experiment.receive(&client, 64);
         experiment.claim_error("recv after the peer closed with bytes unread", io::ErrorKind::ConnectionReset, &seen);
         let first = said(&seen);
@@ -123,7 +135,8 @@ pub(super) const RESET: Topic = Topic {
         let seen = experiment.receive(&client, 64);
         experiment.claim_error("recv after a peer closed with SO_LINGER 0", io::ErrorKind::ConnectionReset, &seen);
         Ok(format!(
-            "The client of a server that closed {} was told: {first}.{left} With SO_LINGER 0 it was told: {}. A reset \
+            "The client of a server that closed {} was told by {told} mechanisms to look, and by recv: {first}.{left} \
+             With SO_LINGER 0 it was told: {}. A reset \
              says that the peer will never know what became of the rest: read to the end before you close, and shut \
              down before that.",
             if unread { "with bytes unread" } else { "after it had read everything" },
@@ -131,6 +144,8 @@ pub(super) const RESET: Topic = Topic {
         ))
     },
 };
+
+const WATCHED: Token = Token(1);
 
 fn said(outcome: &io::Result<Vec<u8>>) -> String {
     match outcome {

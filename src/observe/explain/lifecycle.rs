@@ -3,11 +3,11 @@
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::time::Duration;
 
-use pollmark_backends::{AsSource, Events, Interest, Poller, RawSource, Source, Token, Trigger, raw};
+use pollmark_backends::{AsSource, Interest, RawSource, Token, raw};
 
-use super::experiment::{Experiment, PATIENCE, told};
+use super::experiment::{Experiment, PATIENCE};
+use super::watchers::Watchers;
 use super::{Evidence, Knob, Topic};
 use crate::observe::{Sockets, State, descriptors};
 
@@ -40,7 +40,7 @@ pub(super) const LIFECYCLE: Topic = Topic {
             let listening = experiment.listener("the listener", address, |_| true)?;
             experiment.socket("the listener", &listening);
         }
-        watchers.register(experiment, LISTENER, "the listener", listener.as_source())?;
+        watchers.register(experiment, LISTENER, "the listener", listener.as_source(), Interest::READABLE)?;
 
         let (client, local) = experiment.connect(address)?;
         let mut program = String::new();
@@ -54,7 +54,7 @@ pub(super) const LIFECYCLE: Topic = Topic {
             program =
                 format!(", and the kernel showed it as {} in a queue of {}", connection.state, listening.receive_queue);
         }
-        let connected = watchers.expect(experiment, LISTENER, |_| true)?;
+        let connected = watchers.expect(experiment, LISTENER)?;
         experiment.claim("mechanisms that say the listener is readable", watchers.count(), connected);
 
         let (server, _) = experiment.accept(&listener)?;
@@ -67,14 +67,14 @@ pub(super) const LIFECYCLE: Topic = Topic {
             accepted,
             accepted != number,
         );
-        watchers.register(experiment, CONNECTION, "the connection", server.as_source())?;
+        watchers.register(experiment, CONNECTION, "the connection", server.as_source(), Interest::READABLE)?;
 
         experiment.send(&client, &vec![b'x'; bytes])?;
         if shown {
             let connection = experiment.end("the bytes", address, local, |one| one.receive_queue as usize >= bytes)?;
             experiment.socket("the server's end", &connection);
         }
-        let readable = watchers.expect(experiment, CONNECTION, |_| true)?;
+        let readable = watchers.expect(experiment, CONNECTION)?;
         experiment.claim("mechanisms that say the connection is readable", watchers.count(), readable);
         experiment.arrived(&server, bytes)?;
         let read = experiment.receive(&server, bytes)?;
@@ -98,7 +98,7 @@ pub(super) const LIFECYCLE: Topic = Topic {
                 states([client_end.state, server_end.state]),
             );
         }
-        let ended = watchers.expect(experiment, CONNECTION, |_| true)?;
+        let ended = watchers.expect(experiment, CONNECTION)?;
         experiment.claim("mechanisms that report the end", watchers.count(), ended);
         let end = experiment.receive(&server, 16)?;
         experiment.claim("recv at the end", 0, end.len());
@@ -179,86 +179,3 @@ fn show_descriptor(experiment: &mut Experiment<'_>, number: RawSource) -> io::Re
 
 const LISTENER: Token = Token(1);
 const CONNECTION: Token = Token(2);
-
-/// A poller of every mechanism of this host, all before the same sockets.
-pub(super) struct Watchers {
-    pollers: Vec<(String, Box<dyn Poller>)>,
-    events: Events,
-}
-
-impl Watchers {
-    /// Opens one of each mechanism that is available and no variant.
-    pub(super) fn open(experiment: &Experiment<'_>) -> io::Result<Watchers> {
-        let mut pollers = Vec::new();
-        for entry in experiment.registry.entries() {
-            if entry.base().is_none() && entry.probe().is_ok() {
-                pollers.push((entry.name().to_owned(), entry.open()?));
-            }
-        }
-        Ok(Watchers { pollers, events: Events::with_capacity(16) })
-    }
-
-    pub(super) fn count(&self) -> usize {
-        self.pollers.len()
-    }
-
-    /// Adds it to each, and notes what each says at once.
-    fn register(
-        &mut self,
-        experiment: &mut Experiment<'_>,
-        token: Token,
-        what: &str,
-        source: Source<'_>,
-    ) -> io::Result<()> {
-        experiment.note(format!("every mechanism is asked to say when {what}, {}, is readable", raw(source)));
-        for (name, poller) in &mut self.pollers {
-            poller.add(source, token, Interest::READABLE, Trigger::Level)?;
-            poller.wait(&mut self.events, Some(Duration::ZERO))?;
-            let of_it = self.events.iter().find(|event| event.token() == token);
-            experiment.evidence(Evidence::Event {
-                mechanism: name.clone(),
-                registered: format!("{what}: READABLE, level"),
-                raw: of_it.map(|event| event.raw().to_string()).unwrap_or_default(),
-                told: of_it.map(|event| told(&event)).unwrap_or_default(),
-            });
-        }
-        Ok(())
-    }
-
-    /// How many say within a while that there is something of `token`: it is certain to come.
-    fn expect(
-        &mut self,
-        experiment: &mut Experiment<'_>,
-        token: Token,
-        wanted: impl Fn(&pollmark_backends::Event) -> bool,
-    ) -> io::Result<usize> {
-        experiment.note("every mechanism waits");
-        let mut said = 0;
-        for (name, poller) in &mut self.pollers {
-            let deadline = std::time::Instant::now() + PATIENCE;
-            let event = loop {
-                match poller.wait(&mut self.events, Some(Duration::from_millis(100))) {
-                    Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-                    _ => {}
-                }
-                let found = self.events.iter().find(|event| event.token() == token && wanted(event));
-                if found.is_some() || std::time::Instant::now() >= deadline {
-                    break found;
-                }
-            };
-            said += usize::from(event.is_some());
-            experiment.evidence(Evidence::Event {
-                mechanism: name.clone(),
-                registered: "READABLE, level".to_owned(),
-                raw: event.map(|event| event.raw().to_string()).unwrap_or_default(),
-                told: event.map(|event| told(&event)).unwrap_or_default(),
-            });
-        }
-        Ok(said)
-    }
-
-    /// Before it is closed: each has its own registration.
-    fn remove(&mut self, source: Source<'_>) -> io::Result<()> {
-        self.pollers.iter_mut().try_for_each(|(_, poller)| poller.remove(source))
-    }
-}

@@ -8,6 +8,7 @@
 //! | idea | file |
 //! |---|---|
 //! | what an experiment notes, and how it waits for the kernel | `experiment.rs` |
+//! | what every mechanism of this host says of the same sockets | `watchers.rs` |
 //! | the life of one connection, from socket(2) to TIME_WAIT, before every mechanism | `lifecycle.rs`, `completing.rs` |
 //! | listening: two kinds of sockets, the handshake without accept, the queue, the address | `listening.rs` |
 //! | one port and ten clients: eleven sockets | `ten_clients.rs` |
@@ -49,6 +50,7 @@ mod serving;
 mod streams;
 mod ten_clients;
 mod waiting;
+mod watchers;
 
 use std::fmt;
 use std::io;

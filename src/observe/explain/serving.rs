@@ -7,12 +7,13 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use pollmark_backends::Trigger;
-use pollmark_backends::poll::Poll;
 
 use super::experiment::{CALL, Experiment, PATIENCE, again};
 use super::{Knob, Topic};
 use crate::mechanism::Mechanism;
 use crate::protocol::{Context, Echo, Peer, Protocol};
+#[cfg(completion)]
+use crate::server::CompletionServer;
 use crate::server::{Address, Config, Limits, ReadinessServer, Server, Stats, ThreadServer};
 use crate::usage;
 
@@ -167,53 +168,82 @@ pub(super) const BLOCKING_CALL_IN_THE_LOOP: Topic = Topic {
     read_on: &["epoll(7)", "libuv: Don't block the event loop", "`pollmark explain thread-per-connection`"],
     run: |experiment| {
         let (clients, hold) = (experiment.size("clients"), Duration::from_millis(experiment.setting("hold_ms")));
-        let gate = Gate::default();
         let threads = experiment.setting("threads") == 1;
-        let text = serve_gate(experiment, &gate, threads, |experiment, address| {
-            let mut others = Vec::new();
-            for _ in 0..clients {
-                let mut other = TcpStream::connect_timeout(&address, PATIENCE)?;
-                other.write_all(b"x")?;
-                answered(&mut other, PATIENCE)?;
-                others.push(other);
-            }
-            experiment.note(format!("{clients} clients are connected, and were answered once"));
-            let mut slow = TcpStream::connect_timeout(&address, PATIENCE)?;
-            slow.write_all(b"s")?;
-            gate.entered()?;
-            experiment.note("another asks for something slow, and the server is in the call");
-            let began = Instant::now();
-            for other in &mut others {
-                other.write_all(b"x")?;
-            }
-            let mut served = 0;
-            for other in &mut others {
-                served +=
-                    usize::from(answered(other, hold.saturating_sub(began.elapsed()).max(Duration::from_millis(1)))?);
-            }
-            let lasted = began.elapsed();
-            experiment.claim("others answered while the call lasts", 0, served);
+        let mechanisms = if threads { vec!["threads".to_owned()] } else { loops(experiment) };
+        let mut seen = Vec::new();
+        let mut longest = Duration::ZERO;
+        for mechanism in &mechanisms {
+            let gate = Gate::default();
+            let held = serve_gate(experiment, &gate, mechanism, |experiment, address| {
+                hold_up(experiment, &gate, mechanism, address, (clients, hold))
+            });
+            // Whatever has happened, nobody is left in the call.
             gate.open();
-            let mut later = served;
-            for other in &mut others {
-                later += usize::from(later < clients && answered(other, PATIENCE)?);
-            }
-            experiment.note("the call returns");
-            experiment.figure("it had lasted", format!("{} ms", lasted.as_millis()), "the clock");
-            experiment.claim("others answered when it is over", clients, later);
-            Ok(format!(
-                "{} the call lasted {} ms, and {served} of {clients} other clients were answered meanwhile; when it \
-                 was over, {later}. None of them had asked for anything slow. What may take long (a file, a name, a \
-                 lock, a query) belongs on a thread of its own, or is done in steps.",
-                if threads { "With a thread for each" } else { "In one loop" },
-                lasted.as_millis(),
-            ))
-        });
-        // Whatever has happened, nobody is left in the call.
-        gate.open();
-        Ok(text?.0)
+            let (served, later, lasted) = held?.0;
+            seen.push(format!("{mechanism} {served} and {later}"));
+            longest = longest.max(lasted);
+        }
+        Ok(format!(
+            "{} the call lasted {} ms at most, and of {clients} other clients so many were answered meanwhile, and in \
+             all when it was over: {}. None of them had asked for anything slow. What may take long (a file, a name, \
+             a lock, a query) belongs on a thread of its own, or is done in steps.",
+            if threads { "With a thread for each" } else { "In one loop" },
+            longest.as_millis(),
+            seen.join(", "),
+        ))
     },
 };
+
+/// One client is in the slow call while others ask: how many of them are answered meanwhile, and then; and how long it
+/// lasted.
+fn hold_up(
+    experiment: &mut Experiment<'_>,
+    gate: &Gate,
+    mechanism: &str,
+    address: SocketAddr,
+    (clients, hold): (usize, Duration),
+) -> io::Result<(usize, usize, Duration)> {
+    let mut others = Vec::new();
+    for _ in 0..clients {
+        let mut other = TcpStream::connect_timeout(&address, PATIENCE)?;
+        other.write_all(b"x")?;
+        answered(&mut other, PATIENCE)?;
+        others.push(other);
+    }
+    experiment.note(format!("{clients} clients are connected, and were answered once"));
+    let mut slow = TcpStream::connect_timeout(&address, PATIENCE)?;
+    slow.write_all(b"s")?;
+    gate.entered()?;
+    experiment.note("another asks for something slow, and the server is in the call");
+    let began = Instant::now();
+    for other in &mut others {
+        other.write_all(b"x")?;
+    }
+    let mut served = 0;
+    for other in &mut others {
+        let left = hold.saturating_sub(began.elapsed()).max(Duration::from_millis(1));
+        served += usize::from(answered(other, left)?);
+    }
+    let lasted = began.elapsed();
+    experiment.claim(format!("{mechanism}: others answered while the call lasts"), 0, served);
+    gate.open();
+    let mut later = served;
+    for other in &mut others {
+        later += usize::from(later < clients && answered(other, PATIENCE)?);
+    }
+    experiment.note("the call returns");
+    experiment.figure("it had lasted", format!("{} ms", lasted.as_millis()), "the clock");
+    experiment.figure("others answered meanwhile", served, CALL);
+    experiment.claim(format!("{mechanism}: others answered when it is over"), clients, later);
+    Ok((served, later, lasted))
+}
+
+/// Every mechanism of this host by which one thread serves many, no variants.
+fn loops(experiment: &Experiment<'_>) -> Vec<String> {
+    let registry = experiment.registry;
+    let all = Mechanism::all(registry).into_iter().filter(|one| one.is_common() && one.name() != "threads");
+    all.filter(|one| one.probe(registry).is_ok()).map(|one| one.name().to_owned()).collect()
+}
 
 pub(super) const HEAD_OF_LINE: Topic = Topic {
     name: "head-of-line",
@@ -239,7 +269,7 @@ pub(super) const HEAD_OF_LINE: Topic = Topic {
         let hold = Duration::from_millis(experiment.setting("hold_ms"));
         let attempt = |experiment: &mut Experiment<'_>, own: bool| {
             let gate = Gate::default();
-            let done = serve_gate(experiment, &gate, true, |experiment, address| {
+            let done = serve_gate(experiment, &gate, "threads", |experiment, address| {
                 let mut slow = TcpStream::connect_timeout(&address, PATIENCE)?;
                 slow.write_all(b"s")?;
                 gate.entered()?;
@@ -343,19 +373,24 @@ pub(super) fn serve<T>(
     attend(experiment, mechanism, server, clients)
 }
 
-/// The same of the gate, with a thread for each connection or with a loop. Its loop waits by poll(2), which is everywhere:
-/// whom it serves meanwhile is the same whatever it waits by.
+/// The same of the gate. What waits by a poller is compiled once for all of them.
 fn serve_gate<T>(
     experiment: &mut Experiment<'_>,
     gate: &Gate,
-    threads: bool,
+    mechanism: &str,
     clients: impl FnOnce(&mut Experiment<'_>, SocketAddr) -> io::Result<T>,
 ) -> io::Result<(T, Stats)> {
-    if threads {
-        return attend_threads(experiment, gate.clone(), clients);
-    }
-    let server = ReadinessServer::bind(config(), gate.clone(), Trigger::Level, Poll::open)?;
-    attend(experiment, "poll", Box::new(server), clients)
+    let server: Box<dyn Server> = match mechanism {
+        "threads" => return attend_threads(experiment, gate.clone(), clients),
+        #[cfg(completion)]
+        "completion" => Box::new(CompletionServer::bind(config(), gate.clone())?),
+        name => {
+            let invalid = |unknown| io::Error::new(io::ErrorKind::InvalidInput, unknown);
+            let entry = experiment.registry.get(name).map_err(invalid)?.clone();
+            Box::new(ReadinessServer::bind(config(), gate.clone(), Trigger::Level, move || entry.open())?)
+        }
+    };
+    attend(experiment, mechanism, server, clients)
 }
 
 /// The same of any protocol, with a thread for each connection.

@@ -6,10 +6,11 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use pollmark_backends::{AsSource, raw};
+use pollmark_backends::{AsSource, Interest, Token, raw};
 use socket2::SockRef;
 
 use super::experiment::{CALL, Experiment, PATIENCE, SOCK_DIAG, again};
+use super::watchers::Watchers;
 use super::{Knob, Topic};
 use crate::observe::{Sockets, counter};
 
@@ -202,7 +203,8 @@ pub(super) const SLOW_READER: Topic = Topic {
     name: "slow-reader",
     question: "A client asks for much and reads nothing. Where does the answer go?",
     prediction: "Into the client's receive buffer, then into the server's send buffer, then nowhere: the client's \
-                 window closes and the server's call says so. No byte is lost, and when the client reads, it goes on.",
+                 window closes and the server's call says so. No mechanism says then that the server may write. No byte \
+                 is lost, and when the client reads, it goes on.",
     knobs: &[
         Knob {
             name: "receive_buffer",
@@ -227,6 +229,8 @@ pub(super) const SLOW_READER: Topic = Topic {
         let (filled, refused) = fill(experiment, &server)?;
         experiment.claim_error("the server's last send", io::ErrorKind::WouldBlock, &refused);
 
+        let mut watchers = Watchers::open(experiment)?;
+        let room = watchers.register(experiment, WRITER, "the server's end", server.as_source(), Interest::WRITABLE)?;
         let mut where_it_is = "in buffers this OS does not show".to_owned();
         if experiment.shows_sockets() {
             // Each byte is at one end or the other, once the last acknowledgement has come.
@@ -240,6 +244,7 @@ pub(super) const SLOW_READER: Topic = Topic {
             })?;
             experiment.socket("the client's end", &reader);
             experiment.socket("the server's end", &writer);
+            experiment.claim("mechanisms that say there is room", 0, room);
             experiment.claim(
                 "bytes unread at the client and unsent at the server, together",
                 filled,
@@ -264,6 +269,8 @@ pub(super) const SLOW_READER: Topic = Topic {
         }
         experiment.note(format!("the client reads {read} bytes"));
         experiment.claim("bytes the client has read in the end", filled, read);
+        let room_again = watchers.expect(experiment, WRITER)?;
+        experiment.claim("mechanisms that say there is room, then", watchers.count(), room_again);
         let deadline = Instant::now() + PATIENCE;
         let mut again = (&server).write(b"x");
         while again.is_err() && Instant::now() < deadline {
@@ -273,11 +280,14 @@ pub(super) const SLOW_READER: Topic = Topic {
         experiment.claim("the server may write again", true, again.is_ok());
         Ok(format!(
             "The server could write {filled} bytes to a client that read none: {where_it_is}. Then its calls returned \
-             EAGAIN, which is how TCP tells a program that its peer is slow. A server that keeps the rest in memory of \
+             EAGAIN, and {room} mechanisms said that it might write, {room_again} when the client had read: that is how \
+             a program hears that its peer is slow. A server that keeps the rest in memory of \
              its own has no such limit, and slow clients are how it runs out: stop reading from those who do not read."
         ))
     },
 };
+
+const WRITER: Token = Token(1);
 
 pub(super) const NAGLE_AND_DELAYED_ACK: Topic = Topic {
     name: "nagle-and-delayed-ack",
