@@ -12,7 +12,7 @@
 //! | what newer kernels add to one | `epoll/busy.rs` `uring/epoll.rs` `uring/ring/sqpoll.rs` `completion/setup.rs` |
 //! | io_uring as completion, which is no poller | `completion.rs` `completion/` |
 //! | datagrams, many with one call | `datagrams.rs` |
-//! | listeners that keep silent connections to themselves | `deferred.rs` |
+//! | options of sockets that no crate sets safely | `options.rs` |
 //! | waking a waiting poller | `waker.rs` |
 //! | telling Windows from wine | `wine.rs` |
 //! | what they share: timeouts rounded up, and the table by number | `time.rs` `index.rs` |
@@ -30,12 +30,12 @@ compile_error!("pollmark is for 64-bit targets: tokens pass through the kernel a
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod datagrams;
-mod deferred;
 mod event;
 mod events;
 mod index;
 #[cfg(feature = "conformance")]
 mod loopback;
+mod options;
 mod poller;
 #[cfg(all(any(test, fuzzing), unix))]
 #[doc(hidden)]
@@ -66,9 +66,9 @@ pub mod select;
 #[cfg(uring)]
 pub mod uring;
 
-pub use deferred::defer_accept;
 pub use event::{Event, Interest, Raw, Readiness, Token, Trigger};
 pub use events::{Events, Iter};
+pub use options::{connect_from, defer_accept};
 pub use poller::{Calls, Capabilities, Growth, Ledger, Poller};
 pub use registry::{BACKEND_VARIABLE, Entry, Registry, System, Unavailable, UnknownBackend, Visitor};
 pub use source::{AsSource, OwnedSource, RawSource, Source, end_blocked_calls, raw};

@@ -100,6 +100,7 @@ fn a_setting_that_takes_the_cause_away_takes_the_effect_away() {
         ("reset", "unread=0", "recv after the peer closed with bytes unread"),
         ("time-wait", "client_first=1", "TIME_WAIT is at the end of"),
         ("time-wait", "reuse_address=0", "bind to it with SO_REUSEADDR"),
+        ("time-wait", "reset=1", "connections refused to a client that has used each of its ports"),
         ("address-in-use", "reuse_port=1", "a second one at the same address and port"),
         ("too-many-open-files", "spare=0", "who is accepted then"),
         ("four-tuple", "same=1", "a second connection from the client's port, to another server"),
@@ -113,6 +114,7 @@ fn a_setting_that_takes_the_cause_away_takes_the_effect_away() {
         ("connection-cost", "keep=0", "TCP alone: round trips to each other answer, at most"),
         ("unix-sockets", "remove=1", "bind by the next server"),
         ("proxy-in-between", "say=0", "whose connection it is, as the proxy says"),
+        ("proxy-in-between", "kill=0", "the client's end"),
         ("request-reply-over-udp", "tries=1", "requests answered"),
         ("level-and-edge", "read=10000", "epoll, level: told again of the 0 left"),
     ] {

@@ -1,15 +1,18 @@
 //! Addresses: four numbers make a connection, a path or a name makes another kind, and a box in between hides whose it
 //! is.
 
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::io::{self, BufRead, BufReader};
+#[cfg(unix)]
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use pollmark_backends::{AsSource, raw};
 use socket2::SockAddr;
 
-use super::experiment::{CALL, Experiment, PATIENCE};
+use super::experiment::{CALL, Experiment, PATIENCE, again};
 use super::{Knob, Topic};
-use crate::observe::{Sockets, State};
+use crate::observe::{Socket, Sockets, State};
 
 pub(super) const FOUR_TUPLE: Topic = Topic {
     name: "four-tuple",
@@ -176,18 +179,25 @@ pub(super) const PROXY_IN_BETWEEN: Topic = Topic {
     name: "proxy-in-between",
     question: "A proxy stands between client and server. Whom does the server talk to?",
     prediction: "The proxy: there are two connections, and the server's has the proxy's address. Whose it passes on is \
-                 lost, unless the proxy says so first, as the PROXY protocol does. And when the proxy closes, each \
-                 side is closed by it, not by the other.",
-    knobs: &[Knob {
-        name: "say",
-        default: 1,
-        range: (0, 1),
-        meaning: "0: the proxy does not say whose connection it passes on",
-    }],
+                 lost, unless the proxy says so first, as the PROXY protocol does. And when the proxy has heard \
+                 nothing for a while and closes both, each side is told that the other has finished; what the client \
+                 sends next is taken from it, and never answered.",
+    knobs: &[
+        Knob {
+            name: "say",
+            default: 1,
+            range: (0, 1),
+            meaning: "0: the proxy does not say whose connection it passes on",
+        },
+        Knob { name: "idle_ms", default: 100, range: (1, 2_000), meaning: "how long the proxy hears nothing, in ms" },
+        Knob { name: "kill", default: 1, range: (0, 1), meaning: "0: the proxy does not close what is idle" },
+    ],
     read_on: &[
         "haproxy: doc/proxy-protocol.txt",
         "RFC 7239: Forwarded HTTP Extension",
+        "RFC 5382, 5: NAT Session Refresh",
         "`pollmark serve --proxy-protocol`",
+        "`pollmark serve --idle-timeout`",
     ],
     run: |experiment| {
         let says = experiment.setting("say") == 1;
@@ -210,11 +220,14 @@ pub(super) const PROXY_IN_BETWEEN: Topic = Topic {
         experiment.arrived(&incoming, 9)?;
         let passed = experiment.receive(&incoming, 64)?;
         experiment.send(&outgoing, &passed)?;
-        outgoing.shutdown(Shutdown::Write)?;
         let mut text = String::new();
-        let mut reader = &server;
-        reader.read_to_string(&mut text)?;
-        experiment.note("the server reads to the end");
+        let mut reader = BufReader::new(&server);
+        while !text.ends_with("question\n") {
+            if again(|| reader.read_line(&mut text))? == 0 {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the question has not come"));
+            }
+        }
+        experiment.note("the server reads what has come");
         experiment.figure("what it was told", text.replace("\r\n", " ↵ ").replace('\n', " ↵ "), CALL);
         let mut words = text.lines().find_map(|line| line.strip_prefix("PROXY TCP4 ")).unwrap_or_default().split(' ');
         let said = words.next().zip(words.nth(1)).map(|(ip, port)| format!("{ip}:{port}"));
@@ -228,16 +241,63 @@ pub(super) const PROXY_IN_BETWEEN: Topic = Topic {
                 }
             }
         }
-        experiment.close(incoming, "by the proxy, of the client's connection");
-        let end = experiment.receive(&client, 16)?;
-        experiment.claim("the client reads the end, and the server has not closed", 0, end.len());
-        let alive = (&server).write(b"answer").is_ok();
-        experiment.claim("the server may still write", true, alive);
+        let ends = Ends { client, incoming, outgoing, server };
+        let idle = ends.idle(experiment, address)?;
         Ok(format!(
             "The client came from {local}, and the server was connected with {seen}: the proxy's. Of the client it was \
-             told: {said}. When the proxy closed one of its two connections, the client saw an end that the server \
-             knew nothing of, and the server could still write: what a box in the middle does with idle connections \
-             looks to each side as if the other had hung up.",
+             told: {said}. After {} ms without a word {idle}: whoever keeps a connection has to expect that a box in \
+             the middle has ended it, and to ask again on another, or to say something more often than the box \
+             forgets.",
+            experiment.setting("idle_ms"),
         ))
     },
 };
+
+/// Two connections, and the four ends of them.
+struct Ends {
+    client: TcpStream,
+    incoming: TcpStream,
+    outgoing: TcpStream,
+    server: TcpStream,
+}
+
+impl Ends {
+    /// What becomes of them when nothing has been said for a while; in words.
+    fn idle(self, experiment: &mut Experiment<'_>, address: SocketAddr) -> io::Result<String> {
+        let Ends { client, incoming, outgoing, server } = self;
+        let (wait, kills) = (Duration::from_millis(experiment.setting("idle_ms")), experiment.setting("kill") == 1);
+        incoming.set_read_timeout(Some(wait))?;
+        let silence = experiment.receive(&incoming, 64);
+        experiment.claim("the proxy hears from the client in that time", false, silence.is_ok());
+        // Otherwise they are there until the experiment ends, and nobody closes them.
+        let mut kept = Some((incoming, outgoing));
+        if let Some((incoming, outgoing)) = kept.take_if(|_| kills) {
+            experiment.close(incoming, "by the proxy, of the client's connection");
+            experiment.close(outgoing, "by the proxy, of the server's");
+        }
+        // What is not there will not come.
+        let patience = if kills { PATIENCE } else { wait };
+        for end in [&client, &server] {
+            end.set_read_timeout(Some(patience))?;
+        }
+        let mut shown = String::new();
+        if experiment.shows_sockets() {
+            let wanted = |one: &Socket| !kills || one.state == State::CloseWait;
+            let end = experiment.end("the client's end", client.local_addr()?, address, wanted)?;
+            experiment.socket("the client's end, of which the client knows nothing yet", &end);
+            experiment.claim("the client's end", State::CloseWait, end.state);
+            shown = format!(" was {},", end.state);
+        }
+        let end = experiment.receive(&server, 64);
+        let heard = end.map_or_else(|error| error.to_string(), |bytes| format!("{} bytes", bytes.len()));
+        experiment.claim("the server reads, though the client has not closed", "0 bytes".to_owned(), heard.clone());
+        let sent = experiment.send(&client, b"question\n");
+        experiment.claim("bytes of the client's next question that are taken", 9, sent.unwrap_or(0));
+        let answer = experiment.receive(&client, 64);
+        let answer = answer.map_or_else(|error| error.to_string(), |bytes| format!("{} bytes", bytes.len()));
+        Ok(format!(
+            "the client's end{shown} its next question was taken and the answer to it was \"{answer}\", and the server \
+             had read \"{heard}\""
+        ))
+    }
+}

@@ -1,12 +1,12 @@
 //! Endings: one direction, both at once, and what is left afterwards.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener};
 
-use pollmark_backends::{AsSource, Interest, Token, raw};
+use pollmark_backends::{AsSource, Interest, Token, connect_from, raw};
 use socket2::SockRef;
 
-use super::experiment::{Experiment, SOCK_DIAG};
+use super::experiment::{Experiment, PATIENCE, SOCK_DIAG};
 use super::watchers::Watchers;
 use super::{Knob, Topic};
 use crate::limits::Limits;
@@ -159,7 +159,8 @@ pub(super) const TIME_WAIT: Topic = Topic {
     name: "time-wait",
     question: "Who pays for a connection that is over?",
     prediction: "Whoever closes first: that end stays in TIME_WAIT, with its address and port. If it is the server, \
-                 the port cannot be bound again without SO_REUSEADDR, and can be with it.",
+                 the port cannot be bound again without SO_REUSEADDR, and can be with it. If it is the client, it \
+                 cannot connect to that server from that port, and has so many ports and no more.",
     knobs: &[
         Knob {
             name: "client_first",
@@ -173,8 +174,16 @@ pub(super) const TIME_WAIT: Topic = Topic {
             range: (0, 1),
             meaning: "0: SO_REUSEADDR is never set, and the last bind fails too",
         },
+        Knob { name: "ports", default: 2, range: (1, 20), meaning: "how many ports a client has that closes first" },
+        Knob { name: "reset", default: 0, range: (0, 1), meaning: "1: it closes by a reset, and may use them again" },
     ],
-    read_on: &["socket(7): SO_REUSEADDR", "tcp(7)", "RFC 9293, 3.6.1", "RFC 6191"],
+    read_on: &[
+        "socket(7): SO_REUSEADDR",
+        "ip(7): IP_LOCAL_PORT_RANGE",
+        "tcp(7): tcp_tw_reuse",
+        "RFC 9293, 3.6.1",
+        "RFC 6191",
+    ],
     run: |experiment| {
         if !cfg!(linux_like) {
             return Err(crate::observe::not_visible("sockets in TIME_WAIT"));
@@ -208,6 +217,12 @@ pub(super) const TIME_WAIT: Topic = Topic {
         let reused = bind_again(experiment, near, reuse)?;
         let how = if reuse { "with it" } else { "without it again" };
         experiment.claim("bind to it with SO_REUSEADDR", "succeeded".to_owned(), said(&reused));
+        let tries = experiment.size("ports");
+        let mut out = "was not tried, for this kernel gives it any port".to_owned();
+        if let Some((refused, why)) = ports_run_out(experiment, tries)? {
+            experiment.claim("connections refused to a client that has used each of its ports", tries, refused);
+            out = format!("from {tries} ports was refused {refused} times when it had used each of them ({why})");
+        }
         let ports = Limits::gather().ports_for_a_source().unwrap_or_default();
         experiment.note("what a client can afford that closes first");
         experiment.figure("ports for connections from one address to one server", ports, "ip_local_port_range");
@@ -216,14 +231,76 @@ pub(super) const TIME_WAIT: Topic = Topic {
         let rate = ports * 1_000 / u64::from(waits.timer_ms.max(1));
         Ok(format!(
             "The end of {whose}, which closed first, was in TIME_WAIT for another {} ms although no program had it any \
-             more. To bind the server's port again without SO_REUSEADDR {first}, {how} it {}. A client that closes \
-             first has {ports} ports to one server, which is {rate} new connections a second: whoever opens one for \
-             each request runs out of them, and a pool does not.",
+             more. To bind the server's port again without SO_REUSEADDR {first}, {how} it {}. A client that closed \
+             first {out}; with the {ports} ports there are to one server that is {rate} new connections a second: \
+             whoever opens one for each request runs out of them, and a pool does not.",
             waits.timer_ms,
             said(&reused),
         ))
     },
 };
+
+/// From each of so many ports a client connects, closes first, and wants to connect again from there alone: how often it
+/// is refused, and how. `None` where a client cannot be told to do without its other ports.
+fn ports_run_out(experiment: &mut Experiment<'_>, ports: usize) -> io::Result<Option<(usize, String)>> {
+    let resets = experiment.setting("reset") == 1;
+    let (listener, address) = experiment.listen(64)?;
+    let (mut refused, mut why) = (0, "none was".to_owned());
+    for _ in 0..ports {
+        // Somebody else may be given that port, and a second later the kernel lets it be used again on this host.
+        for _ in 0..5 {
+            let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+            let Some(first) = from_port(experiment, port, address)? else { return Ok(None) };
+            let Ok(client) = first else { continue };
+            let (server, _) = experiment.accept(&listener)?;
+            if resets {
+                client.set_linger(Some(std::time::Duration::ZERO))?;
+                experiment.note("SO_LINGER of the client's end: on, 0 s");
+            }
+            experiment.close(client, "by the client, first");
+            // The end, or a reset.
+            let _ = experiment.receive(&server, 16);
+            experiment.close(server, "by the server");
+            experiment.until("the client's end to be over", || {
+                let mut all = Sockets::at(port).list()?;
+                all.retain(|one| one.peer == address);
+                Ok(all.iter().all(|one| !resets && one.state == State::TimeWait).then_some(()))
+            })?;
+            match from_port(experiment, port, address)? {
+                Some(Err(error)) => {
+                    why = error.to_string();
+                    refused += usize::from(error.kind() == io::ErrorKind::AddrNotAvailable);
+                    break;
+                }
+                again => {
+                    drop((again, listener.accept()?));
+                    if resets {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    Ok(Some((refused, why)))
+}
+
+/// Tries to connect from this port, and lets the kernel choose it: the outcome is what is to be seen. `None` if a kernel
+/// takes no such order.
+fn from_port(
+    experiment: &mut Experiment<'_>,
+    port: u16,
+    address: SocketAddr,
+) -> io::Result<Option<io::Result<socket2::Socket>>> {
+    let socket = experiment.stream_socket()?;
+    let number = raw(socket.as_source());
+    let act = format!("setsockopt({number}, IP_LOCAL_PORT_RANGE, {port} to {port})");
+    if experiment.call(act, || connect_from(socket.as_source(), port..=port), |()| "0".to_owned()).is_err() {
+        return Ok(None);
+    }
+    let connect = || socket.connect_timeout(&address.into(), PATIENCE);
+    let connected = experiment.call(format!("connect({number}, {address})"), connect, |()| "0".to_owned());
+    Ok(Some(connected.map(|()| socket)))
+}
 
 /// Tries to bind to the address of a server that is over: the outcome is what is to be seen.
 fn bind_again(
