@@ -12,6 +12,9 @@ use crate::workload::Transport;
 /// So many watched descriptors are a crowd, what goes over which finds little of anything else in the caches afterwards.
 pub(crate) const CROWD: u32 = 128;
 
+/// So many bytes come in one piece whatever the buffers of a connection are set to.
+pub(crate) const WHOLE: usize = 16 * 1024;
+
 /// One phase of one calibration.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]

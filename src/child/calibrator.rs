@@ -13,6 +13,8 @@
 //!     there are others.
 //! (d) Connections that are only watched are registered before those that are served, as in a server: select(2) and
 //!     poll(2) meet them first.
+//! (e) Messages beyond 16 KiB are sent over few connections, as few as have so much under way in a server, whose buffers are
+//!     set so large that each comes whole.
 
 mod peer;
 mod stretch;
@@ -31,7 +33,7 @@ use super::ceiling::bind;
 use super::orders::{answer, orders};
 use super::target::target;
 use super::wire::CalibrationOrder;
-use crate::calibration::{CROWD, Calibration, Call, Phase, Spent};
+use crate::calibration::{CROWD, Calibration, Call, Phase, Spent, WHOLE};
 use crate::mechanism::Mechanism;
 use crate::server::{Kernel, Net};
 use crate::workload::Transport;
@@ -56,6 +58,8 @@ const LEAD: usize = 4;
 const EXCHANGES: usize = 12;
 /// Waits in a row that may bring nothing, though something is ready.
 const FRUITLESS: usize = 1_000;
+/// Buffers that the largest messages come whole through, with what the kernel has to keep beside the bytes.
+const ROOM: usize = 4 * BUFFER;
 /// A buffer as large as a server's, of which the kernel uses what it needs.
 const BUFFER: usize = 64 * 1024;
 
@@ -141,6 +145,9 @@ impl Session {
         rows.push(self.blocking()?);
         if let Some(name) = mechanisms.first() {
             for &payload in others {
+                if *payload > WHOLE {
+                    continue;
+                }
                 self.send_messages_of(*payload)?;
                 let mut waiter = Waiter::open(registry, name)?.0;
                 self.register(&mut waiter, ALONE)?;
@@ -150,7 +157,25 @@ impl Session {
         let mut calls = taken_on.end();
         calls.extend(self.part()?);
         rows.push(Calibration { phase: Phase::Connections, watched: order.watched as u32, calls, ..self.row() });
+        // (e) The last, for where one comes in parts all the same nothing more can be measured, and nothing else is lost.
+        for payload in others.iter().copied().filter(|payload| **payload > WHOLE) {
+            match mechanisms.first().map(|name| self.large(registry, name, *payload)) {
+                Some(Ok(row)) => rows.push(row),
+                Some(Err(_)) | None => break,
+            }
+        }
         Ok(())
+    }
+
+    /// (e)
+    fn large(&mut self, registry: &Registry, name: &str, payload: usize) -> io::Result<Calibration> {
+        for source in &self.served[FEW] {
+            make_room(source.as_source())?;
+        }
+        self.send_messages_of(payload)?;
+        let mut waiter = Waiter::open(registry, name)?.0;
+        self.register(&mut waiter, FEW)?;
+        self.awake(&mut waiter, FEW, 1)
     }
 
     /// What one mechanism does.
@@ -491,6 +516,13 @@ fn has_room_for(capabilities: &Capabilities, population: usize) -> bool {
     let needed = population + BESIDE.end + 16;
     capabilities.numbers_below.is_none_or(|below| needed as u64 <= below)
         && capabilities.most_sources.is_none_or(|most| needed <= most)
+}
+
+/// Has a connection take a message of the largest size at once, in each direction.
+pub(super) fn make_room(source: pollmark_backends::Source<'_>) -> io::Result<()> {
+    let socket = SockRef::from(&source);
+    socket.set_recv_buffer_size(ROOM)?;
+    socket.set_send_buffer_size(ROOM)
 }
 
 /// A message that comes or goes in parts would be two calls for one.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::placement::Placement;
 use super::plan::Plan;
-use super::units::LARGEST_PAYLOAD;
-use crate::calibration::{CROWD, Calibration};
+use super::units::LARGEST;
+use crate::calibration::{CROWD, Calibration, WHOLE};
 use crate::child::{self, CalibrationOrder, Failure};
 use crate::mechanism::Mechanism;
 use crate::usage;
@@ -15,6 +15,8 @@ use crate::workload::Transport;
 const FEWEST_WATCHED: usize = CROWD as usize;
 /// And at most: to open more takes longer than the answer is worth, and what lies beyond is told apart in the report.
 const MOST_WATCHED: usize = 5_000;
+/// Bytes of messages where all are large.
+const USUAL: usize = 64;
 /// Descriptors for everything else.
 const OTHER_DESCRIPTORS: u64 = 256;
 /// A phase takes this part of the interval in which a cell is measured.
@@ -36,7 +38,7 @@ pub(super) struct Calibrator {
 }
 
 impl Calibrator {
-    /// For what the plan has in it; `None` if nothing of that waits by a poller, or if its messages are too large.
+    /// For what the plan has in it; `None` if nothing of that waits by a poller.
     ///
     /// # Errors
     /// Why nothing is calibrated on this system.
@@ -57,9 +59,23 @@ impl Calibrator {
             if !transports.contains(&load.transport) {
                 transports.push(load.transport);
             }
-            if load.traffic.payload <= LARGEST_PAYLOAD && !payloads.contains(&load.traffic.payload) {
-                payloads.push(load.traffic.payload);
+            // Those that come together, and those that come in parts, are of any size up to the largest.
+            let comes_otherwise = load.traffic.outstanding > 1 || load.traffic.payload > WHOLE;
+            let all = load.traffic.payload.saturating_mul(load.traffic.outstanding);
+            let sizes = [load.traffic.payload, WHOLE.min(all), LARGEST.min(all)];
+            payloads.extend(if comes_otherwise { sizes.to_vec() } else { vec![load.traffic.payload] });
+        }
+        // Most phases are of the first; large ones are measured apart.
+        let mut seen = Vec::new();
+        payloads.retain(|size| {
+            *size <= LARGEST && !seen.contains(size) && {
+                seen.push(*size);
+                true
             }
+        });
+        payloads.sort_by_key(|size| *size > WHOLE);
+        if payloads.first().is_some_and(|size| *size > WHOLE) {
+            payloads.insert(0, USUAL);
         }
         if mechanisms.is_empty() || transports.is_empty() || payloads.is_empty() {
             return Ok(None);

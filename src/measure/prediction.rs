@@ -14,9 +14,8 @@ use super::cells::Cell;
 use super::fit::pollers;
 use super::record::{Record, Trial};
 use super::stats::Interval;
-use super::units::{Asked, LARGEST_PAYLOAD, Shared, Units};
+use super::units::{Asked, Carried, LARGEST, Shared, Units};
 use crate::calibration::Calibration;
-use crate::workload::Transport;
 
 /// What is off by more than this has to be named.
 pub(crate) const ANOMALY: f64 = 0.15;
@@ -220,8 +219,8 @@ impl Counts {
     }
 
     fn shared_parts(&self, shared: &Shared) -> [Share; 9] {
-        // Each connection that goes is found gone by a receive, and after a drain the queue is found empty.
-        let receives_in_vain = (self.would_block + self.closes).min(self.reads);
+        // After a drain the queue is found empty.
+        let receives_in_vain = self.receives_in_vain();
         let accepts_in_vain = (self.accepts - self.closes).max(0.0);
         let received = (self.reads - receives_in_vain) * shared.receive + receives_in_vain * shared.nothing;
         let came_and_went = self.closes * (shared.accept + shared.close) + accepts_in_vain * shared.nothing;
@@ -233,13 +232,19 @@ impl Counts {
         parts
     }
 
+    /// Each connection that goes is found gone by a receive.
+    fn receives_in_vain(&self) -> f64 {
+        (self.would_block + self.closes).min(self.reads)
+    }
+
     fn share(&self, times: f64, each_ns: f64) -> Share {
         Share { times: times / self.requests, each_ns: if each_ns.is_finite() { each_ns.max(0.0) } else { 0.0 } }
     }
 
-    /// Whether hardly any of the messages was told of by an event, so that the receives must be what waits.
+    /// Whether hardly any of the receives was told of by an event, so that they must be what waits. After an event there
+    /// may be several: of a message that comes in parts, and one that finds no more.
     fn waits_in_receives(&self) -> bool {
-        self.events * 2.0 < self.reads - self.closes
+        self.events * 20.0 < self.reads - self.closes
     }
 }
 
@@ -248,11 +253,9 @@ pub(crate) struct Explainer<'a> {
     record: &'a Record,
     all: Vec<&'a Calibration>,
     by_round: BTreeMap<u32, Vec<&'a Calibration>>,
-    known: BTreeMap<(String, Transport, u64), Basis>,
 }
 
 /// The units of all rounds, and those of each.
-#[derive(Clone)]
 enum Basis {
     Waiting(Box<Units>, Vec<Units>),
     Blocking(Shared, Vec<Shared>),
@@ -265,7 +268,7 @@ impl<'a> Explainer<'a> {
         for row in &record.calibrations {
             by_round.entry(row.round).or_default().push(row);
         }
-        Explainer { record, all: record.calibrations.iter().collect(), by_round, known: BTreeMap::new() }
+        Explainer { record, all: record.calibrations.iter().collect(), by_round }
     }
 
     /// What the calls of a mechanism cost, if the calibration tells.
@@ -274,7 +277,7 @@ impl<'a> Explainer<'a> {
     }
 
     /// Takes a cell apart, of which so much CPU time was measured for each request; or says why it cannot be.
-    pub(crate) fn explain(&mut self, mechanism: &str, cell: &Cell<'_>, measured_ns: f64) -> Result<Explained, String> {
+    pub(crate) fn explain(&self, mechanism: &str, cell: &Cell<'_>, measured_ns: f64) -> Result<Explained, String> {
         let refuse = |why: &str| Err(why.to_owned());
         let load = cell.load;
         let payload = load.traffic.payload;
@@ -287,12 +290,20 @@ impl<'a> Explainer<'a> {
         if load.firehoses > 0 {
             return refuse("what the firehoses ask is in its CPU time, and their messages are of another size");
         }
-        if payload > LARGEST_PAYLOAD {
-            return refuse("its messages come and go in parts, whose sizes the calibration has not seen");
+        let largest = self.all.iter().map(|row| row.payload_bytes).max().unwrap_or(0);
+        if payload.min(LARGEST) as u64 > largest {
+            return Err(format!(
+                "its messages are of {payload} bytes, and the calibration sent none of more than {largest}"
+            ));
         }
         let trials = cell.timed().filter(|trial| trial.requests > 0).collect::<Vec<_>>();
         let counts = Counts::of(&trials, self.record)?;
-        let asked = Asked { mechanism, transport: load.transport, payload: payload as u64 };
+        let carried = Carried {
+            received: counts.bytes / (counts.reads - counts.receives_in_vain()).max(1.0),
+            sent: counts.bytes / counts.writes.max(1.0),
+            ..Carried::whole(load.transport, payload as u64)
+        };
+        let asked = Asked { mechanism, carried };
         let basis = self.basis(asked, counts.waits_in_receives());
         let (parts, each) = match &basis {
             Basis::Waiting(units, each) => {
@@ -314,32 +325,22 @@ impl<'a> Explainer<'a> {
         }
         let mut explained = Explained { measured_ns, parts, interval, watched: counts.watched, cause: None };
         if explained.is_anomaly() {
-            explained.cause = cause::of(&explained, &counts, &basis, payload as f64);
+            explained.cause = cause::of(&explained, &counts, &basis, carried.received);
         }
         Ok(explained)
     }
 
-    fn basis(&mut self, asked: Asked<'_>, blocking: bool) -> Basis {
-        let Asked { mechanism, transport, payload } = asked;
-        let key = (if blocking { String::new() } else { mechanism.to_owned() }, transport, payload);
-        let (all, rounds) = (&self.all, &self.by_round);
-        let find = || match blocking {
-            true => match Shared::of(all, transport, payload) {
-                Some(shared) => {
-                    let each = rounds.values().filter_map(|rows| Shared::of(rows, transport, payload));
-                    Basis::Blocking(shared, each.collect())
-                }
-                None => Basis::None,
-            },
-            false => match Units::of(all, asked) {
-                Some(units) => {
-                    let each = rounds.values().filter_map(|rows| Units::of(rows, asked));
-                    Basis::Waiting(Box::new(units), each.collect())
-                }
-                None => Basis::None,
-            },
+    fn basis(&self, asked: Asked<'_>, blocking: bool) -> Basis {
+        let rounds = || self.by_round.values();
+        let basis = match blocking {
+            true => Shared::of(&self.all, asked.carried).map(|shared| {
+                Basis::Blocking(shared, rounds().filter_map(|rows| Shared::of(rows, asked.carried)).collect())
+            }),
+            false => Units::of(&self.all, asked).map(|units| {
+                Basis::Waiting(Box::new(units), rounds().filter_map(|rows| Units::of(rows, asked)).collect())
+            }),
         };
-        self.known.entry(key).or_insert_with(find).clone()
+        basis.unwrap_or(Basis::None)
     }
 }
 
@@ -429,9 +430,9 @@ mod tests {
         assert!(of_trials(|trial| trial.firehoses = 1).contains("firehoses"));
         assert!(of_trials(|trial| trial.mechanism = "mine".into()).contains("does not tell of it"));
         let large = |trial: &mut Trial| {
-            trial.traffic = Some(crate::workload::Traffic { payload: LARGEST_PAYLOAD + 1, ..Default::default() });
+            trial.traffic = Some(crate::workload::Traffic { payload: LARGEST + 1, ..Default::default() });
         };
-        assert!(of_trials(large).contains("in parts"));
+        assert!(of_trials(large).contains("of 65537 bytes, and the calibration sent none of more than 64"));
     }
 
     #[test]
@@ -453,6 +454,17 @@ mod tests {
             "{one:?}"
         );
         assert!((one.predicted_ns() - 13_000.0).abs() < 1e-6, "a receive, a sleep in it, a send: {one:?}");
+    }
+
+    #[test]
+    fn several_receives_after_an_event_are_not_taken_for_a_thread_that_waits_in_them() {
+        let mut record = sample::record();
+        change(&mut record, |trial| {
+            trial.ledger.reads *= 3;
+            trial.ledger.calls += 2 * trial.requests;
+        });
+        let one = explained(&record, "select", 100, 1).expect("all is known");
+        assert!(one.share(Part::Waits).ns() > 0.0 && one.share(Part::Scanning).ns() > 0.0, "{one:?}");
     }
 
     #[test]

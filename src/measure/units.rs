@@ -5,14 +5,14 @@
 #[cfg(any(test, fuzzing))]
 pub(crate) mod sample;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::stats;
 use crate::calibration::{CROWD, Calibration, Call, Phase};
 use crate::workload::Transport;
 
-/// Messages of more than this are not sent in a calibration: they come in parts, and no two alike.
-pub(crate) const LARGEST_PAYLOAD: usize = 16 * 1024;
+/// The buffer of a server: no receive brings more, however large messages are. Larger ones are not sent in a calibration.
+pub(crate) const LARGEST: usize = 64 * 1024;
 
 /// What the calls of one mechanism cost over one transport, in nanoseconds of CPU time: half of what was seen is above,
 /// half below.
@@ -38,7 +38,11 @@ pub(crate) struct Units {
 /// What is no mechanism's.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub(crate) struct Shared {
+    /// The most bytes that were sent at once, to find these out.
+    pub(crate) largest: f64,
     pub(crate) receive: f64,
+    /// A receive of a message as they were sent where both ends slept.
+    finds: f64,
     pub(crate) nothing: f64,
     pub(crate) send: f64,
     /// What a send costs more that wakes its receiver.
@@ -92,19 +96,37 @@ impl Curve {
 }
 
 /// What is asked of the units: which mechanism, over what, with messages of how many bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Asked<'a> {
     pub(crate) mechanism: &'a str,
+    pub(crate) carried: Carried,
+}
+
+/// What is sent and received.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Carried {
     pub(crate) transport: Transport,
+    /// Bytes of each message.
     pub(crate) payload: u64,
+    /// Bytes that a receive brings, and that a send takes: messages may come together, or in parts.
+    pub(crate) received: f64,
+    pub(crate) sent: f64,
+}
+
+impl Carried {
+    /// Messages that come and go whole.
+    pub(crate) fn whole(transport: Transport, payload: u64) -> Carried {
+        let bytes = payload as f64;
+        Carried { transport, payload, received: bytes, sent: bytes }
+    }
 }
 
 impl Units {
     /// What `rows` say; `None` if they do not say enough.
     pub(crate) fn of(rows: &[&Calibration], asked: Asked<'_>) -> Option<Units> {
-        let shared = Shared::of(rows, asked.transport, asked.payload)?;
-        let here =
-            |row: &&Calibration| row.transport == asked.transport && row.mechanism.as_deref() == Some(asked.mechanism);
+        let shared = Shared::of(rows, asked.carried)?;
+        let transport = asked.carried.transport;
+        let here = |row: &&Calibration| row.transport == transport && row.mechanism.as_deref() == Some(asked.mechanism);
         let mine = rows.iter().copied().filter(here).collect::<Vec<_>>();
         let typical = |of: &dyn Fn(&Calibration) -> Option<f64>| {
             stats::median(&mine.iter().filter_map(|row| of(row)).collect::<Vec<_>>())
@@ -142,7 +164,7 @@ impl Units {
             let mostly = |slept: &u64| row.phase == Phase::Asleep && slept.saturating_mul(2) >= waits.times.max(1);
             let slept = row.slept.filter(mostly)? as f64;
             let awake = (waits.times as f64 - slept).max(0.0) * (at_none + scan.at(f64::from(row.watched)));
-            let received = receives.cpu_ns as f64 - receives.times as f64 * shared.receive;
+            let received = receives.cpu_ns as f64 - receives.times as f64 * shared.finds;
             Some((waits.cpu_ns as f64 + received - awake) / slept)
         };
         let (sleeping, scan_asleep) = curve(&asleep)?;
@@ -162,7 +184,8 @@ impl Units {
 
 impl Shared {
     /// What `rows` say of the calls that are no mechanism's.
-    pub(crate) fn of(rows: &[&Calibration], transport: Transport, payload: u64) -> Option<Shared> {
+    pub(crate) fn of(rows: &[&Calibration], asked: Carried) -> Option<Shared> {
+        let Carried { transport, payload, received, sent } = asked;
         let carried = rows.iter().copied().filter(|row| row.transport == transport).collect::<Vec<_>>();
         // A crowd that was gone over has taken the caches from whatever follows.
         let of_phase = |phase: Phase| {
@@ -173,7 +196,15 @@ impl Shared {
             let alike = awake.iter().filter(|row| row.payload_bytes == bytes);
             weighted_median(alike.filter_map(|row| Some((row.each(call)?, row.spent(call).times))).collect())
         };
-        let (receive, send) = (of_awake(Call::Receive, payload)?, of_awake(Call::Send, payload)?);
+        let sizes = awake.iter().map(|row| row.payload_bytes).collect::<BTreeSet<_>>();
+        let largest = *sizes.last().filter(|largest| **largest >= payload.min(LARGEST as u64))?;
+        let of_bytes = |call: Call, bytes: f64| {
+            between(
+                &sizes.iter().filter_map(|&size| Some((size as f64, of_awake(call, size)?))).collect::<Vec<_>>(),
+                bytes,
+            )
+        };
+        let (receive, send) = (of_bytes(Call::Receive, received)?, of_bytes(Call::Send, sent)?);
         // What a send costs that wakes nobody, and a receive that finds something, with the messages that were sent when
         // both slept.
         let first = asleep.first()?.payload_bytes;
@@ -193,7 +224,9 @@ impl Shared {
             stats::median(&told.collect::<Vec<_>>())
         };
         Some(Shared {
+            largest: largest as f64,
             receive,
+            finds,
             nothing: of_connections(Call::ReceiveNothing).unwrap_or(0.0),
             send,
             wake: wake?.max(0.0),
@@ -202,6 +235,18 @@ impl Shared {
             close: of_connections(Call::Close).unwrap_or(0.0),
         })
     }
+}
+
+/// What so many bytes cost, by those sizes that were measured, ascending: straight from one to the next, and no more or
+/// less than the largest and the smallest.
+fn between(sizes: &[(f64, f64)], bytes: f64) -> Option<f64> {
+    let (first, last) = (sizes.first()?, sizes.last()?);
+    let within = sizes.windows(2).find(|pair| (pair[0].0..=pair[1].0).contains(&bytes));
+    Some(match within {
+        Some(&[(from, low), (to, high)]) => low + (high - low) * (bytes - from) / (to - from),
+        _ if bytes < first.0 => first.1,
+        _ => last.1,
+    })
 }
 
 /// Half of the calls are in rows at or below it: a row of three calls says less than one of three hundred.
@@ -224,6 +269,7 @@ fn weighted_median(mut rows: Vec<(f64, u64)>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::calibration::Spent;
 
     fn near(found: f64, wanted: f64) -> bool {
         (found - wanted).abs() <= 1e-6 * wanted.abs().max(1.0)
@@ -233,20 +279,43 @@ mod tests {
     fn known_costs_are_found_again_apart_from_each_other() {
         let record = sample::record();
         let rows = record.calibrations.iter().collect::<Vec<_>>();
-        let asked = |mechanism| Asked { mechanism, transport: Transport::Tcp, payload: 64 };
+        let whole = |payload| Carried::whole(Transport::Tcp, payload);
+        let asked = |mechanism| Asked { mechanism, carried: whole(64) };
         for (mechanism, scanned) in [("epoll", 0.0), ("select", 60.0), ("poll", 90.0)] {
             let units = Units::of(&rows, asked(mechanism)).expect("all phases");
             let found = [units.wait, units.event, units.scan.at(1_000.0), units.sleep, units.scan_asleep.at(1_000.0)];
             let wanted = [1_500.0, 100.0, 1_000.0 * scanned, 8_000.0, 1_000.0 * scanned];
             assert!(found.iter().zip(wanted).all(|(found, wanted)| near(*found, wanted)), "{found:?}, not {wanted:?}");
-            let Shared { receive, send, wake, receive_asleep, nothing, accept, close } = units.shared;
+            let Shared { receive, send, wake, receive_asleep, nothing, accept, close, .. } = units.shared;
             let found = [receive, send, wake, receive_asleep, nothing, accept, close, units.add, units.remove];
             let wanted = [1_000.0, 4_500.0, 4_000.0, 7_500.0, 500.0, 2_000.0, 3_000.0, 400.0, 300.0];
             assert!(found.iter().zip(wanted).all(|(found, wanted)| near(*found, wanted)), "{found:?}, not {wanted:?}");
         }
         assert_eq!(Units::of(&rows, asked("kqueue")), None);
-        assert_eq!(Units::of(&rows, Asked { payload: 65, ..asked("epoll") }), None, "never sent");
+        assert_eq!(Units::of(&rows, Asked { carried: whole(65), ..asked("epoll") }), None, "never sent");
         assert_eq!(Units::of(&[], asked("epoll")), None);
+    }
+
+    #[test]
+    fn messages_that_come_in_parts_or_together_cost_what_as_many_bytes_cost() {
+        let mut record = sample::record();
+        let small = record.calibrations.iter().find(|row| row.phase == Phase::Awake).expect("awake").clone();
+        let spent = |each: u64| Spent { times: 100, cpu_ns: 100 * each };
+        for (payload_bytes, receive, send) in [(16_384, 3_000, 8_500), (65_536, 11_000, 20_500)] {
+            let calls = [(Call::Receive, spent(receive)), (Call::Send, spent(send))].into();
+            record.calibrations.push(Calibration { payload_bytes, calls, watched: 4, ..small.clone() });
+        }
+        let rows = record.calibrations.iter().collect::<Vec<_>>();
+        let of = |payload: u64, received: f64, sent: f64| {
+            let shared = Shared::of(&rows, Carried { transport: Transport::Tcp, payload, received, sent });
+            shared.map(|shared| (shared.receive, shared.send, shared.wake))
+        };
+        assert_eq!(of(64, 64.0, 64.0), Some((1_000.0, 4_500.0, 4_000.0)));
+        assert_eq!(of(65_536, 65_536.0, 16_384.0), Some((11_000.0, 8_500.0, 4_000.0)));
+        assert_eq!(of(1 << 20, 40_960.0, 65_536.0), Some((7_000.0, 20_500.0, 4_000.0)), "half way");
+        assert_eq!(of(64, 32.0, 1e6), Some((1_000.0, 20_500.0, 4_000.0)), "not beyond what was measured");
+        let rows = rows.into_iter().filter(|row| row.payload_bytes < LARGEST as u64).collect::<Vec<_>>();
+        assert_eq!(Shared::of(&rows, Carried::whole(Transport::Tcp, 1 << 20)), None, "never sent");
     }
 
     #[test]
@@ -261,7 +330,7 @@ mod tests {
     #[test]
     fn a_round_that_was_disturbed_moves_no_unit_of_three() {
         let mut record = sample::record();
-        let asked = Asked { mechanism: "poll", transport: Transport::Tcp, payload: 64 };
+        let asked = Asked { mechanism: "poll", carried: Carried::whole(Transport::Tcp, 64) };
         let units = |record: &crate::measure::Record| Units::of(&record.calibrations.iter().collect::<Vec<_>>(), asked);
         let before = units(&record);
         for row in record.calibrations.iter_mut().filter(|row| row.round == 1) {

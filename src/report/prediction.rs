@@ -18,7 +18,7 @@ use super::summary::{Cell, Summary};
 use super::table::{self, Column, Kind, Row, Table};
 use crate::measure::prediction::{ANOMALY, Explained, Explainer, Part};
 use crate::measure::record::Load;
-use crate::measure::units::{Asked, LARGEST_PAYLOAD};
+use crate::measure::units::{Asked, Carried, LARGEST};
 use crate::workload::Transport;
 
 pub(super) use page::{bars, is_told, section, why};
@@ -39,7 +39,7 @@ impl Reasoned {
         if summary.record.calibrations.is_empty() {
             return None;
         }
-        let mut explainer = Explainer::of(summary.record);
+        let explainer = Explainer::of(summary.record);
         let explain = |cell: &Cell| {
             let subject = &summary.subjects[cell.subject];
             let measured = cell.figures()?.cpu_ns?.value;
@@ -112,7 +112,7 @@ fn left(one: &Explained) -> String {
 pub(super) fn units(summary: &Summary<'_>) -> Vec<Table> {
     let explainer = Explainer::of(summary.record);
     let mut over: BTreeMap<(Transport, u64), Vec<&str>> = BTreeMap::new();
-    for load in summary.loads.iter().filter(|load| load.traffic.payload <= LARGEST_PAYLOAD) {
+    for load in summary.loads.iter().filter(|load| load.traffic.payload <= LARGEST) {
         let mechanisms = over.entry((load.transport, load.traffic.payload as u64)).or_default();
         for subject in &summary.subjects {
             if !mechanisms.contains(&subject.mechanism.as_str()) {
@@ -126,7 +126,9 @@ pub(super) fn units(summary: &Summary<'_>) -> Vec<Table> {
     for (&(transport, payload), mechanisms) in &over {
         let mut of_calls = None;
         for &mechanism in mechanisms {
-            let Some(units) = explainer.units(Asked { mechanism, transport, payload }) else { continue };
+            let Some(units) = explainer.units(Asked { mechanism, carried: Carried::whole(transport, payload) }) else {
+                continue;
+            };
             of_calls = Some(units.shared);
             if seen.contains(&(transport, mechanism)) {
                 continue;

@@ -140,17 +140,25 @@ fn every_poller_is_calibrated_in_each_round_and_its_cells_are_taken_apart() {
 
 #[test]
 #[cfg(unix)]
-fn each_transport_and_size_is_calibrated_and_what_is_too_large_says_so() {
+fn each_transport_and_size_is_calibrated_and_what_comes_in_parts_by_the_sizes_of_the_parts() {
     let scratch = Scratch::new("calibrated-sizes");
-    let sizes = ["--size", "1,16384,16385", "--transport", "tcp,unix"];
+    let sizes = ["--size", "1,16384,100000", "--transport", "tcp,unix"];
     let (record, json) = compared(&scratch, &[&["--backends", "poll", "--rounds", "1"][..], &sizes].concat());
     let calibrated = record.calibrations.iter().map(|row| (row.transport, row.payload_bytes)).collect::<BTreeSet<_>>();
     let transports = [Transport::Tcp, Transport::Unix];
     assert!(transports.iter().all(|one| [1, 16_384].iter().all(|size| calibrated.contains(&(*one, *size)))));
+    // Elsewhere buffers may have less room than the largest takes, and then it is not calibrated.
+    let is_large = |by: &Transport| calibrated.contains(&(*by, 65_536));
+    assert!(transports.iter().all(is_large) || !cfg!(target_os = "linux"), "{calibrated:?}");
     for cell in json["cells"].as_array().expect("a list") {
-        let is_too_large = cell["cell"]["load"].as_str().is_some_and(|load| load.contains("16,385 B"));
-        assert_eq!(cell["not_predicted"].as_str().is_some_and(|why| why.contains("in parts")), is_too_large, "{cell}");
-        assert_eq!(cell["parts"].is_object(), !is_too_large, "{cell}");
+        let load = cell["cell"]["load"].as_str().expect("words");
+        let by = if load.contains("unix") { Transport::Unix } else { Transport::Tcp };
+        let is_predicted = !load.contains("100,000 B") || is_large(&by);
+        let why = cell["not_predicted"].as_str().unwrap_or_default();
+        assert_eq!(why.contains("sent none of more than"), !is_predicted, "{cell}");
+        // On a host so busy that in all of a short round nobody has slept, or was woken, what that costs is not known.
+        let is_known = !why.contains("the calibration does not tell of it");
+        assert_eq!(cell["parts"].is_object(), is_predicted && is_known, "{cell}");
     }
 }
 

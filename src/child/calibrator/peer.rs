@@ -12,6 +12,8 @@ use std::{env, mem};
 use pollmark_backends::{AsSource, Events, Interest, OwnedSource, Poller, Token, Trigger};
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::make_room;
+use crate::calibration::WHOLE;
 use crate::child::Role;
 use crate::client::Target;
 use crate::{cpus, stream, usage, workload};
@@ -189,7 +191,12 @@ impl Ends {
                     self.served.push(Served { source, sent: 0, answered: 0 });
                 }
             }
-            Order::Payload(bytes) => self.payload = bytes,
+            Order::Payload(bytes) => {
+                self.payload = bytes;
+                if bytes > WHOLE {
+                    self.served.iter().try_for_each(|served| make_room(served.source.as_source()))?;
+                }
+            }
             Order::Send(from, count) => self.places(from, count)?.try_for_each(|place| self.send(place))?,
             Order::Take(from, count) => {
                 for place in self.places(from, count)? {

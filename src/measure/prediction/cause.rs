@@ -9,7 +9,7 @@ const MUCH: f64 = 0.4;
 const STOLEN: f64 = 0.05;
 
 /// Whichever of it is here: the first that applies.
-pub(super) fn of(explained: &Explained, counts: &Counts, basis: &Basis, payload: f64) -> Option<String> {
+pub(super) fn of(explained: &Explained, counts: &Counts, basis: &Basis, received: f64) -> Option<String> {
     let predicted = explained.predicted_ns().max(f64::MIN_POSITIVE);
     let is_much = |part: Part| explained.share(part).ns() / predicted.max(explained.measured_ns) > 0.5 * MUCH;
     let within = |one: Interval| {
@@ -43,9 +43,13 @@ pub(super) fn of(explained: &Explained, counts: &Counts, basis: &Basis, payload:
                 .to_owned(),
         );
     }
-    let each = counts.bytes / (counts.reads - counts.would_block).max(1.0);
-    if each > 2.0 * payload {
-        return Some(format!("a receive brings {each:.0} bytes here, and {payload:.0} in the calibration"));
+    let largest = match basis {
+        Basis::Waiting(units, _) => units.shared.largest,
+        Basis::Blocking(shared, _) => shared.largest,
+        Basis::None => f64::INFINITY,
+    };
+    if received > 2.0 * largest {
+        return Some(format!("a receive brings {received:.0} bytes here, and at most {largest:.0} in the calibration"));
     }
     if is_much(Part::Scanning) {
         return Some("going over so many descriptors leaves little of anything else in the caches".to_owned());
