@@ -16,6 +16,7 @@ pub use super::open_loop::OpenLoop;
 use super::stats::Pool;
 pub use crate::calibration::Calibration;
 use crate::exercise::Exercise;
+use crate::server::Batches;
 use crate::workload::{Traffic, Transport};
 pub use settings::{Load, Settings};
 
@@ -310,6 +311,10 @@ pub struct Ledger {
     pub events: u64,
     /// Waits that returned none.
     pub empty: u64,
+    /// How many waits returned how many events. The classes: none, 1, 2 to 3, 4 to 7, … 512 to 1,023, more. Empty
+    /// where nothing waits, where a poller is alone, and in records of before.
+    #[serde(skip_serializing_if = "Batches::is_empty")]
+    pub batches: Batches,
     /// System calls made for waits.
     pub wait_calls: u64,
     /// System calls made to change what is watched.
@@ -352,6 +357,7 @@ impl From<pollmark_backends::Ledger> for Ledger {
 impl From<crate::server::Stats> for Ledger {
     fn from(stats: crate::server::Stats) -> Ledger {
         Ledger {
+            batches: stats.batches,
             accepts: stats.accept_calls,
             reads: stats.read_calls,
             writes: stats.write_calls,

@@ -1,10 +1,12 @@
 //! Which plots are made of a record: one model, which the page, the files and the site draw.
 
 mod account;
+mod batches;
 mod curves;
 mod latency;
 mod order;
 mod ratio;
+mod sizes;
 
 use super::format::grouped;
 use super::plot::{Group, Look};
@@ -18,7 +20,9 @@ pub(super) fn groups(summary: &Summary<'_>) -> Vec<Group> {
     groups.extend(curves::against_the_load(summary));
     groups.extend([latency::distributions(summary), account::calls(summary), account::cpu(summary)]);
     groups.push(prediction::bars(summary));
-    groups.extend([curves::events(summary), account::memory(summary), order::runs(summary)]);
+    groups.extend([curves::events(summary), batches::distributions(summary)]);
+    groups.extend(sizes::sensitivity(summary));
+    groups.extend([account::memory(summary), order::runs(summary)]);
     groups.retain(|group| !group.drawn().is_empty());
     groups
 }
@@ -78,6 +82,7 @@ mod tests {
                 ("System calls", 3),
                 ("CPU time: user and system", 3),
                 ("Events a wait returns", 3),
+                ("Events a wait returns: how many returned more", 3),
                 ("Memory of a connection", 1),
                 ("In the order it was measured", 1),
             ]

@@ -319,7 +319,7 @@ mod tests {
         let record = sample::ordinary();
         let page = render(&Summary::of(&record));
         let plots = page.matches("<figure>").count();
-        assert_eq!(plots, 28);
+        assert_eq!(plots, 31);
         assert_eq!((page.matches("The numbers").count(), page.matches("<metadata>").count()), (plots, plots));
         assert!(page.contains("kqueue, everywhere") && page.contains("void: wrong byte"));
     }

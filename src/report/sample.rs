@@ -12,6 +12,7 @@ use crate::measure::record::{
     Visit,
 };
 use crate::measure::units::sample::{calibrate, calibration};
+use crate::server::Batches;
 use crate::workload::{Offered, Traffic, Transport};
 
 pub(crate) const HOSTILE: &str = "<script>alert('x')</script>|\"a\",b\n&amp; `c` \u{1b}[31m";
@@ -134,6 +135,8 @@ fn trial(
     let duration_ns = 150_000_000;
     let requests = (duration_ns as f64 / (cpu + 2_000.0)) as u64;
     let waits = (requests as f64 / batch) as u64;
+    let mut batches = Batches::default();
+    batches.count_many(batch as usize, waits);
     let typical = (cpu * f64::from(active)) as u64;
     let latency = [(1, 60), (2, 30), (4, 9), (20, 1)].map(|(factor, share)| (typical * factor, requests * share / 100));
     Trial {
@@ -155,6 +158,7 @@ fn trial(
         ledger: Ledger {
             waits,
             events: requests,
+            batches,
             wait_calls: waits,
             reads: requests,
             writes: requests,

@@ -24,6 +24,7 @@
 
 mod accept;
 mod address;
+mod batches;
 mod blocking;
 #[cfg(completion)]
 mod completion;
@@ -56,6 +57,7 @@ mod wire;
 use std::io;
 
 pub use address::{Address, UnixName};
+pub use batches::Batches;
 pub use blocking::{IterativeServer, ThreadServer};
 #[cfg(completion)]
 pub use completion::CompletionServer;

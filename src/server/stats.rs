@@ -4,7 +4,7 @@ use std::ops::{Add, Sub};
 
 use pollmark_backends::Ledger;
 
-use super::Expiry;
+use super::{Batches, Expiry};
 
 /// Counts since the server began. They subtract, so that an interval can be charged: `after - before`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -13,6 +13,9 @@ use super::Expiry;
 pub struct Stats {
     /// The poller's part. All zero for a driver without one.
     pub ledger: Ledger,
+    /// How many events its waits returned. Empty for a driver without a loop.
+    #[cfg_attr(feature = "report", serde(default))]
+    pub batches: Batches,
     /// Connections taken on.
     pub accepted: u64,
     /// Connections closed at once, for want of room or of descriptors.
@@ -151,6 +154,7 @@ impl Sub for Stats {
     fn sub(self, before: Stats) -> Stats {
         Stats {
             ledger: self.ledger - before.ledger,
+            batches: self.batches - before.batches,
             accepted: self.accepted - before.accepted,
             refused: self.refused - before.refused,
             closed: self.closed - before.closed,
@@ -177,6 +181,7 @@ impl Add for Stats {
     fn add(self, other: Stats) -> Stats {
         Stats {
             ledger: self.ledger + other.ledger,
+            batches: self.batches + other.batches,
             accepted: self.accepted + other.accepted,
             refused: self.refused + other.refused,
             closed: self.closed + other.closed,

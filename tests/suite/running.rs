@@ -124,6 +124,10 @@ impl Running {
         assert_eq!(served(&stats), served(&by_thread), "the threads' parts are not the whole: {account:?}");
         assert_eq!((stats.open, stats.accepted), (0, stats.closed), "a slot is left: {stats:?}");
         self.assert_no_spin(&stats);
+        // Each wait of a loop is counted once, by what it returned; one that failed is in the poller's ledger alone.
+        let (batches, ledger) = (stats.batches, stats.ledger);
+        let least = batches.iter().map(|(least, waits)| least * waits).sum::<u64>();
+        assert!(batches.waits() <= ledger.waits && least <= ledger.events, "waits counted that were not: {stats:?}");
         Some(stats)
     }
 

@@ -115,6 +115,7 @@ impl<P: Poller, Q: Protocol, N: Net, O: Observer> Loop<P, Q, N, O> {
                 continue;
             }
             self.common.host.turn.forget_time();
+            self.common.stats.batches.count(events.len());
             self.common.observer.waited(events.len());
             for event in &events {
                 self.dispatch(event);
