@@ -9,13 +9,13 @@ mod ratio;
 mod sizes;
 
 use super::format::grouped;
-use super::plot::{Group, Look};
+use super::plot::{Drawn, Group, Look};
 use super::prediction;
 use super::summary::{Outcome, Summary};
 use crate::measure::record::Load;
 
 /// Every plot there is something to draw for, in the order they are looked at.
-pub(super) fn groups(summary: &Summary<'_>) -> Vec<Group> {
+pub(super) fn groups(summary: &Summary<'_>) -> Vec<Drawn> {
     let mut groups = vec![curves::against_idle(summary), ratio::grids(summary)];
     groups.extend(curves::against_the_load(summary));
     groups.extend([latency::distributions(summary), account::calls(summary), account::cpu(summary)]);
@@ -23,8 +23,7 @@ pub(super) fn groups(summary: &Summary<'_>) -> Vec<Group> {
     groups.extend([curves::events(summary), batches::distributions(summary)]);
     groups.extend(sizes::sensitivity(summary));
     groups.extend([account::memory(summary), order::runs(summary)]);
-    groups.retain(|group| !group.drawn().is_empty());
-    groups
+    groups.into_iter().map(Group::draw).filter(|group| !group.plots.is_empty()).collect()
 }
 
 /// How many plots there are at most of what is shown of each load by itself.
@@ -70,7 +69,7 @@ mod tests {
     fn of_an_ordinary_record_there_is_every_plot() {
         let record = sample::ordinary();
         let groups = groups(&Summary::of(&record));
-        let drawn = groups.iter().map(|group| (group.title.as_str(), group.drawn().len())).collect::<Vec<_>>();
+        let drawn = groups.iter().map(|group| (group.title.as_str(), group.plots.len())).collect::<Vec<_>>();
         assert_eq!(
             drawn,
             [

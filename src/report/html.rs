@@ -3,6 +3,7 @@
 //! Everything is there to be read without scripts. The one script, `html/page.js`, hides mechanisms, makes axes linear,
 //! shows values and saves data; the page's policy lets that one run and nothing else.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use base64::Engine;
@@ -10,13 +11,13 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use sha2::{Digest, Sha256};
 
 use super::charts;
-use super::format::{html as escape, plain};
+use super::format::{grouped, html as escape, plain};
 use super::latency;
 use super::model;
-use super::plot::{Group, Look, Numbers, Value};
+use super::plot::{Drawn, Look, Numbers, Value};
 use super::population;
 use super::prediction;
-use super::summary::Summary;
+use super::summary::{Subject, Summary};
 use super::sums::SUMS;
 use super::table::{self, Kind, Row, Table};
 use super::text;
@@ -27,6 +28,10 @@ const SCRIPT: &str = include_str!("html/page.js");
 
 /// The whole page.
 pub fn render(summary: &Summary<'_>) -> String {
+    render_with(summary, &charts::groups(summary))
+}
+
+pub(super) fn render_with(summary: &Summary<'_>, groups: &[Drawn]) -> String {
     let record = summary.record;
     let name = record.workload.as_ref().map_or("A comparison", |about| &about.title);
     let title = escape(&plain(&format!("{name} · pollmark")));
@@ -38,8 +43,8 @@ pub fn render(summary: &Summary<'_>) -> String {
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; \
          script-src 'sha256-{script}'\">\n<title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n"
     );
-    let groups = charts::groups(summary);
-    first_screen(&mut out, summary, name, &groups);
+    looks(&mut out, summary);
+    first_screen(&mut out, summary, name, groups);
 
     let measured = |(idle, load): &(u32, Load)| summary.is_measured(*idle, *load);
     if summary.tables().any(|load| measured(&load)) {
@@ -91,7 +96,7 @@ pub(super) fn page(title: &str, body: &str) -> String {
 }
 
 /// The claim, the answer, the crossover, and how far they go.
-fn first_screen(out: &mut String, summary: &Summary<'_>, name: &str, groups: &[Group]) {
+fn first_screen(out: &mut String, summary: &Summary<'_>, name: &str, groups: &[Drawn]) {
     let record = summary.record;
     let host = [&record.host.kernel, &record.host.cpu].into_iter().flatten().map(|fact| plain(fact));
     let made = [format!("pollmark {}", plain(&record.pollmark_version)), plain(&record.started)];
@@ -139,6 +144,16 @@ fn first_screen(out: &mut String, summary: &Summary<'_>, name: &str, groups: &[G
     let _ = writeln!(out, "<div id=\"rows\" hidden>{}</div>", escape(&serde_json::Value::from(names).to_string()));
 }
 
+/// How each row is marked, once: tables of thousands of rows refer to it.
+fn looks(out: &mut String, summary: &Summary<'_>) {
+    let of = |(row, subject): (usize, &Subject)| [false, true].map(|second| Look::of(&subject.mechanism, second, row));
+    let looks =
+        summary.subjects.iter().enumerate().flat_map(of).map(|look| (look.id(), look)).collect::<BTreeMap<_, _>>();
+    out.push_str("<svg width=\"0\" height=\"0\" aria-hidden=\"true\" class=\"looks\">\n");
+    looks.values().for_each(|look| writeln!(out, "{}", look.symbol()).expect("a string takes it"));
+    out.push_str("</svg>\n");
+}
+
 fn overviews(out: &mut String, summary: &Summary<'_>) {
     out.push_str("<section>\n<h2>Overview</h2>\n<div class=\"tables\">\n");
     for table in table::overviews(summary).into_iter().chain(latency::tables(summary)) {
@@ -149,16 +164,25 @@ fn overviews(out: &mut String, summary: &Summary<'_>) {
     out.push_str("</div>\n</section>\n");
 }
 
-fn charts_of(out: &mut String, group: &Group, at: usize) {
+fn charts_of(out: &mut String, group: &Drawn, at: usize) {
     let _ = writeln!(out, "<section id=\"plots-{at}\">\n<h2>{}</h2>", escape(&plain(&group.title)));
     paragraph(out, "note", &group.note);
     out.push_str("<div class=\"charts\">\n");
-    for (plot, picture) in group.drawn() {
+    for (plot, picture) in group.plots.iter().take(MOST_PICTURES) {
         let _ = writeln!(out, "<figure>\n{picture}<details><summary>The numbers</summary>");
         numbers(out, &plot.table(), plot.title());
         out.push_str("</details>\n</figure>\n");
     }
-    out.push_str("</div>\n</section>\n");
+    out.push_str("</div>\n");
+    if let Some(more @ 1..) = group.plots.len().checked_sub(MOST_PICTURES) {
+        let told = "Their numbers are below, under each load; drawn they are in the directory plots:";
+        let _ = write!(out, "<details><summary>{} more plots</summary><p>{told}</p><ul>", grouped(more as u64));
+        for (plot, _) in &group.plots[MOST_PICTURES..] {
+            let _ = writeln!(out, "<li>{}", escape(&plain(plot.title())));
+        }
+        out.push_str("</ul></details>\n");
+    }
+    out.push_str("</section>\n");
 }
 
 /// The table behind a plot: what it draws, to the last point and interval.
@@ -170,7 +194,7 @@ fn numbers(out: &mut String, numbers: &Numbers, title: &str) {
         let _ = write!(out, "<th scope=\"col\"{}>{}", numeric(*right), escape(&plain(head)));
     }
     out.push_str("\n<tbody>\n");
-    for row in &numbers.rows {
+    for row in numbers.rows.iter().take(MOST_LINES) {
         match row.first() {
             Some(Value::Row(name, at, look)) => {
                 let name = escape(&plain(name));
@@ -182,12 +206,26 @@ fn numbers(out: &mut String, numbers: &Numbers, title: &str) {
             }
         }
         for (value, right) in row.iter().zip(&right).skip(1) {
-            let _ = write!(out, "<td{}>{}", numeric(*right), escape(&value.short()));
+            let text = if *right { "" } else { " class=\"t\"" };
+            let _ = write!(out, "<td{text}>{}", escape(&value.short()));
         }
         out.push('\n');
     }
     out.push_str("</table></div>\n");
+    if let Some(more @ 1..) = numbers.rows.len().checked_sub(MOST_LINES) {
+        let more = grouped(more as u64);
+        let where_ = format!(
+            "{more} more lines are in the data of the picture: in this page, and in its file in the directory plots."
+        );
+        paragraph(out, "note", &where_);
+    }
 }
+
+/// So many plots of a group are in the page: more are looked at by whoever wants to know of one.
+const MOST_PICTURES: usize = 16;
+
+/// So many lines of a table behind a plot are for readers; beyond that, they are for programs.
+const MOST_LINES: usize = 400;
 
 /// A table that is wider than the page is scrolled, with the keyboard, too.
 fn open_table(out: &mut String, title: &str) {
@@ -216,7 +254,7 @@ pub(super) fn draw(out: &mut String, summary: &Summary<'_>, table: &Table) {
                     let swatch = Look::of(&subject.mechanism, subject.control, at).swatch();
                     let _ = write!(out, "<th scope=\"row\">{swatch} {text}");
                 }
-                None if column.right => write!(out, "<td class=\"n\">{text}").expect("a string takes it"),
+                None if column.right => write!(out, "<td>{text}").expect("a string takes it"),
                 None => write!(out, "<td class=\"names\">{text}").expect("a string takes it"),
             }
         }
@@ -280,6 +318,7 @@ pub(super) fn paragraph(out: &mut String, class: &str, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::record::Trial;
     use crate::report::sample;
 
     #[test]
@@ -322,6 +361,28 @@ mod tests {
         assert_eq!(plots, 31);
         assert_eq!((page.matches("The numbers").count(), page.matches("<metadata>").count()), (plots, plots));
         assert!(page.contains("kqueue, everywhere") && page.contains("void: wrong byte"));
+    }
+
+    #[test]
+    fn of_very_many_rows_the_page_has_each_figure_and_says_where_the_plots_and_lines_left_out_are() {
+        let mut record = sample::ordinary();
+        let like = record.trials.iter().filter(|trial| trial.subject == "epoll").cloned().collect::<Vec<_>>();
+        for row in 0..30 {
+            let subject = format!("row {row}");
+            let order = |trial: &Trial| trial.order + 1_000 * (row + 1);
+            let alike = |trial: &Trial| Trial { subject: subject.clone(), order: order(trial), ..trial.clone() };
+            record.trials.extend(like.iter().map(alike).collect::<Vec<_>>());
+        }
+        let summary = Summary::of(&record);
+        let page = render(&summary);
+        let told = page.split("more plots</summary>").nth(1).expect("more than are drawn");
+        assert!(told.split("</ul>").next().expect("an end").contains("row 24 against epoll"));
+        assert!(page.contains("more lines are in the data of the picture"));
+        let every = page.split("id=\"every-load\"").nth(1).and_then(|rest| rest.split("</section>").next());
+        let rows = every.expect("tables").matches("<tr class=").count();
+        assert_eq!(rows, summary.cells.len(), "each cell has its row");
+        let pictures = crate::report::plots::pictures(&summary).len();
+        assert!(pictures > page.matches("<figure>").count(), "all are files");
     }
 
     #[test]

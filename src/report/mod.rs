@@ -103,7 +103,8 @@ pub fn write(record: &Record, directory: &Path) -> io::Result<()> {
     fs::create_dir_all(directory).map_err(cannot("write", directory))?;
     let earlier = sums::begin(directory)?;
     let mut made = derived::write_logs(&summary, directory)?;
-    made.extend(plots::write(&summary, directory)?);
+    let drawn = charts::groups(&summary);
+    made.extend(plots::write(&drawn, directory)?);
     sums::remove(&earlier, &made, directory)?;
     let files = files(directory, made);
     for name in FILES {
@@ -112,7 +113,7 @@ pub fn write(record: &Record, directory: &Path) -> io::Result<()> {
             "results.json" => json::write(record, out),
             "results.csv" => csv::write(&summary, out),
             "report.md" => out.write_all(markdown::render(&summary).as_bytes()),
-            "report.html" => out.write_all(html::render(&summary).as_bytes()),
+            "report.html" => out.write_all(html::render_with(&summary, &drawn).as_bytes()),
             "tables.tex" => out.write_all(latex::render(&summary).as_bytes()),
             "gates.json" => journal::write_gates(record, out),
             "verdicts.json" => derived::write_verdicts(&summary, out),

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use super::charts;
 use super::format::slug;
+use super::plot::Drawn;
 use super::summary::Summary;
 use crate::measure::file::{cannot, replace};
 
@@ -22,10 +23,14 @@ const STYLE: &str = "<style>svg { color: #1b1f24; background: #fdfdfc } \
 
 /// Every plot of the record by its file name, as it is drawn in the page.
 pub fn pictures(summary: &Summary<'_>) -> Vec<(String, String)> {
+    alone(&charts::groups(summary))
+}
+
+fn alone(groups: &[Drawn]) -> Vec<(String, String)> {
     let mut names = BTreeSet::new();
     let mut pictures = Vec::new();
-    for group in charts::groups(summary) {
-        for (plot, picture) in group.drawn() {
+    for group in groups {
+        for (plot, picture) in &group.plots {
             let title = slug(plot.title());
             let again = |again: usize| if again > 1 { format!("{title}-{again}.svg") } else { format!("{title}.svg") };
             let name = (1..).map(again).find(|name| names.insert(name.clone())).expect("without end");
@@ -40,8 +45,8 @@ pub fn pictures(summary: &Summary<'_>) -> Vec<(String, String)> {
 ///
 /// # Errors
 /// What the file system said, with the file it was about.
-pub(super) fn write(summary: &Summary<'_>, directory: &Path) -> io::Result<Vec<String>> {
-    let (pictures, plots) = (pictures(summary), directory.join(PLOTS));
+pub(super) fn write(groups: &[Drawn], directory: &Path) -> io::Result<Vec<String>> {
+    let (pictures, plots) = (alone(groups), directory.join(PLOTS));
     if !pictures.is_empty() {
         fs::create_dir_all(&plots).map_err(cannot("make the directory", &plots))?;
     }

@@ -14,7 +14,7 @@ use super::diff::Diff;
 use super::format::{html as escape, plain, slug};
 use super::html;
 use super::model;
-use super::plot::{Group, Plot};
+use super::plot::{Drawn, Plot};
 use super::summary::{Standing, Subject, Summary};
 use super::text;
 use crate::measure::file::{cannot, replace};
@@ -258,8 +258,8 @@ fn found(out: &mut String, entry: &Entry<'_>) {
     html::paragraph(out, "kicker", &made);
 }
 
-fn draw(out: &mut String, group: &Group, wanted: impl Fn(&Plot) -> bool) {
-    let drawn = group.drawn().into_iter().filter(|(plot, _)| wanted(plot)).collect::<Vec<_>>();
+fn draw(out: &mut String, group: &Drawn, wanted: impl Fn(&Plot) -> bool) {
+    let drawn = group.plots.iter().filter(|(plot, _)| wanted(plot)).collect::<Vec<_>>();
     if drawn.is_empty() {
         return;
     }

@@ -45,7 +45,7 @@ const read = (text) => text.split(';').map((point) => point.split(' ').map(Numbe
 const path = (points) => `M${points.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join('L')}`;
 
 // Everything that has a place, as attributes, so that it can be put back.
-const movable = '.line, .band, .model, .interval, .point, .gap';
+const movable = '.line, .band, .model, .interval, .point, .gap, .marks, .intervals';
 const remember = (element) => { element.was ??= { d: element.getAttribute('d'), transform: element.getAttribute('transform') }; };
 const restore = (element) => {
   for (const [name, value] of Object.entries(element.was ?? {})) if (value !== null) element.setAttribute(name, value);
@@ -66,6 +66,11 @@ const toLinear = (plot) => {
     group.querySelector('.band')?.setAttribute('d', `${path([...above, ...below])}Z`);
     const model = group.querySelector('.model');
     model?.setAttribute('d', path(read(model.dataset.v).map(at)));
+    const dense = group.querySelector('.marks');
+    dense?.setAttribute('d', points.map(at).map(([left, top]) =>
+      `M${left.toFixed(1)} ${top.toFixed(1)}${dense.was.d.match(/m[^M]*/)[0]}`).join(''));
+    group.querySelector('.intervals')?.setAttribute('d', points.map(([across, , low, high]) =>
+      `M${x.place(across).toFixed(1)} ${y.place(low).toFixed(1)}V${y.place(high).toFixed(1)}`).join(''));
     all('.point', group).forEach((mark, index) => {
       const [across, up, low, high] = points[index];
       const [left, top] = at([across, up]);
@@ -114,11 +119,12 @@ const hush = () => {
   tip.hidden = true;
   all('.near').forEach((one) => one.classList.remove('near'));
 };
-// Of a curve without marks, its corners are places to point at.
+// Of a curve without marks, its corners are places to point at; of many marks, those of their one path.
 const corners = (plot) => all('.series:not(.off)', plot).flatMap((group) => {
   const values = read(group.dataset.v);
   const marks = all('.point', group);
-  const drawn = marks.length
+  const dense = group.querySelector('.marks');
+  const drawn = dense ? [...dense.getAttribute('d').matchAll(/M([\d.]+) ([\d.]+)/g)].map(([, x, y]) => [Number(x), Number(y)]) : marks.length
     ? marks.map((mark) => mark.getAttribute('transform').match(/-?[\d.]+/g).map(Number))
     : group.querySelector('.line').getAttribute('d').slice(1).split('L').map((point) => point.split(' ').map(Number));
   return drawn.map(([x, y], index) => ({ x, y, mark: marks[index], name: group.dataset.name, value: values[index] }));

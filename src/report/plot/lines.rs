@@ -73,6 +73,8 @@ const TOP: f64 = 34.0;
 const PLOT: f64 = 250.0;
 const LEGEND_ROW: f64 = 18.0;
 const LEGEND_COLUMNS: usize = 4;
+/// Of more points in one plot none has a mark of its own, which could say its value: nobody could point at it.
+const MOST_MARKS: usize = 300;
 
 impl Scales {
     /// `None` where there is nothing to draw.
@@ -97,8 +99,9 @@ impl Lines {
         let attributes = format!(r#" data-x="{}" data-y="{}""#, of(&scales.x), of(&scales.y));
         let mut out = super::begin("lines", (WIDTH, height), &self.title, &attributes, &self.numbers());
         self.frame(&mut out, scales);
+        let dense = self.series.iter().map(|series| series.points.len()).sum::<usize>() > MOST_MARKS;
         for series in &self.series {
-            series.draw(&mut out, self.reading, scales);
+            series.draw(&mut out, self.reading, scales, dense);
         }
         self.gaps(&mut out, scales);
         self.legend(&mut out);
@@ -242,7 +245,7 @@ fn text(point: &Point) -> String {
 }
 
 impl Series {
-    fn draw(&self, out: &mut String, reading: Reading, Scales { x, y }: &Scales) {
+    fn draw(&self, out: &mut String, reading: Reading, Scales { x, y }: &Scales, dense: bool) {
         if self.points.is_empty() {
             return;
         }
@@ -275,10 +278,31 @@ impl Series {
             let line = path(&mut self.points.iter().map(|point| (point.x, point.y)));
             let _ = writeln!(out, r#"<path class="line" d="{line}" fill="none"{}/>"#, self.look.dashed());
         }
-        if reading != Reading::Heights {
+        // Hollow marks among others stand by themselves.
+        let alike = self.points.iter().all(|point| point.faint == self.points[0].faint);
+        if dense && alike && reading != Reading::Heights {
+            self.marks(out, x, y);
+        } else if reading != Reading::Heights {
             self.points.iter().for_each(|point| self.mark(out, point, x, y));
         }
         out.push_str("</g>\n");
+    }
+
+    /// All marks as one path, and all intervals as another.
+    fn marks(&self, out: &mut String, x: &Axis, y: &Axis) {
+        let (mut marks, mut intervals) = (String::new(), String::new());
+        for point in &self.points {
+            let at_x = x.place(point.x);
+            let _ = write!(marks, "M{at_x:.1} {:.1}{}", y.place(point.y), self.look.outline());
+            if let Some(Interval { low, high }) = point.interval {
+                let _ = write!(intervals, "M{at_x:.1} {:.1}V{:.1}", y.place(low), y.place(high));
+            }
+        }
+        if !intervals.is_empty() {
+            let _ = writeln!(out, r#"<path class="intervals" d="{intervals}" fill="none" stroke-width="1.2"/>"#);
+        }
+        let hollow = self.look.filling(self.points[0].faint);
+        let _ = writeln!(out, r#"<path class="marks" d="{marks}"{hollow}/>"#);
     }
 
     fn mark(&self, out: &mut String, point: &Point, x: &Axis, y: &Axis) {
@@ -349,6 +373,19 @@ mod tests {
         assert_eq!(texts[1], ["6.00 (5.40–6.60)", "void: a wrong byte"]);
         let csv = plot.numbers().csv();
         assert!(csv.contains("row 1,100,,,,,void: a wrong byte\n") && csv.lines().count() == 5, "{csv}");
+    }
+
+    #[test]
+    fn of_very_many_points_each_row_has_one_path_of_marks_and_hollow_ones_keep_their_own() {
+        let many = |least: f64| (0..200).map(|x| (f64::from(x), least)).collect::<Vec<_>>();
+        let mixed = [many(5.0), vec![(200.0, 60.0)]].concat();
+        let plot = plot(vec![series(0, &many(5.0), &[]), series(1, &many(60.0), &[]), series(2, &mixed, &[])]);
+        let drawn = plot.render(&Scales::over(std::iter::once(&plot)).expect("points"));
+        let marks = drawn.split("class=\"marks\" d=\"").skip(1).map(|rest| rest.split('"').next().expect("an end"));
+        assert_eq!(marks.map(|path| path.matches('M').count()).collect::<Vec<_>>(), [200, 200], "each at its place");
+        assert_eq!(drawn.matches("class=\"intervals\"").count(), 2);
+        assert_eq!(drawn.matches("class=\"point\"").count(), 201, "where some are hollow, each says of itself");
+        assert_eq!(plot.numbers().rows.len(), 601, "the data has all of them");
     }
 
     #[test]

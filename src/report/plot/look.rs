@@ -40,14 +40,31 @@ impl Look {
         Look { colour, marker, dash }
     }
 
-    /// A small picture of it, for a table.
+    /// A small picture of it, for a table: refers to its [symbol](Look::symbol), which stands elsewhere in the page.
     pub(in super::super) fn swatch(self) -> String {
-        let paint = self.paint();
-        let mut out = format!(
-            r#"<svg class="swatch" width="28" height="12" viewBox="0 0 28 12" aria-hidden="true"><g {paint}><path d="M1 6H27"{}/>"#,
-            self.dashed()
-        );
-        let _ = write!(out, r#"<g transform="translate(14 6)">{}</g></g></svg>"#, self.mark(false));
+        format!(r##"<svg class="swatch" aria-hidden="true"><use href="#{}"/></svg>"##, self.id())
+    }
+
+    /// What it is referred to by: the same for all that look alike.
+    pub(in super::super) fn id(self) -> String {
+        let marker = match self.marker {
+            '^' => "up",
+            '+' => "plus",
+            'D' => "diamond",
+            'x' => "cross",
+            'v' => "down",
+            's' => "square",
+            _ => "dot",
+        };
+        format!("look-{}-{marker}-{}", self.colour.trim_start_matches('#'), self.dash.replace(' ', "-"))
+    }
+
+    /// The small picture itself.
+    pub(in super::super) fn symbol(self) -> String {
+        let (id, paint) = (self.id(), self.paint());
+        let mut out =
+            format!(r#"<symbol id="{id}" viewBox="0 0 28 12"><g {paint}><path d="M1 6H27"{}/>"#, self.dashed());
+        let _ = write!(out, r#"<g transform="translate(14 6)">{}</g></g></symbol>"#, self.mark(false));
         out
     }
 
@@ -65,17 +82,25 @@ impl Look {
 
     /// Its marker around the origin.
     pub(super) fn mark(self, faint: bool) -> String {
-        let path = match self.marker {
-            's' => "M-3.5 -3.5h7v7h-7z",
-            '^' => "M0 -4.6l4.4 7.4h-8.8z",
-            'v' => "M0 4.6l4.4 -7.4h-8.8z",
-            'D' => "M0 -4.6l4.6 4.6l-4.6 4.6l-4.6 -4.6z",
-            'x' => "M-3.5 -3.5l7 7m0 -7l-7 7",
-            '+' => "M-4.5 0h9M0 -4.5v9",
-            _ => "M-3.8 0a3.8 3.8 0 1 0 7.6 0a3.8 3.8 0 1 0 -7.6 0z",
-        };
-        let hollow = if faint || matches!(self.marker, 'x' | '+') { r#" fill="none""# } else { "" };
-        format!(r#"<path d="{path}"{hollow}/>"#)
+        format!(r#"<path d="M0 0{}"{}/>"#, self.outline(), self.filling(faint))
+    }
+
+    /// Its marker around wherever the path has come to.
+    pub(super) fn outline(self) -> &'static str {
+        match self.marker {
+            's' => "m-3.5 -3.5h7v7h-7z",
+            '^' => "m0 -4.6l4.4 7.4h-8.8z",
+            'v' => "m0 4.6l4.4 -7.4h-8.8z",
+            'D' => "m0 -4.6l4.6 4.6l-4.6 4.6l-4.6 -4.6z",
+            'x' => "m-3.5 -3.5l7 7m0 -7l-7 7",
+            '+' => "m-4.5 0h9m-4.5 -4.5v9",
+            _ => "m-3.8 0a3.8 3.8 0 1 0 7.6 0a3.8 3.8 0 1 0 -7.6 0z",
+        }
+    }
+
+    /// Whether it is filled: a hollow one says that the value is not the row's own.
+    pub(super) fn filling(self, faint: bool) -> &'static str {
+        if faint || matches!(self.marker, 'x' | '+') { r#" fill="none""# } else { "" }
     }
 }
 

@@ -42,9 +42,18 @@ pub(super) struct Group {
     pub(super) plots: Vec<Plot>,
 }
 
+/// A group as it is shown: its plots, each with its picture. Drawn once, whoever shows it.
+#[derive(Clone, Debug)]
+pub(super) struct Drawn {
+    pub(super) title: String,
+    pub(super) note: String,
+    pub(super) plots: Vec<(Plot, String)>,
+}
+
 impl Group {
-    /// Each plot with its picture. Those of one group have the same scales, so that the eye may compare them.
-    pub(super) fn drawn(&self) -> Vec<(&Plot, String)> {
+    /// Each plot with its picture. Those of one group have the same scales, so that the eye may compare them. A plot
+    /// without anything to draw is left out.
+    pub(super) fn draw(self) -> Drawn {
         let lines =
             || self.plots.iter().filter_map(|plot| if let Plot::Lines(lines) = plot { Some(lines) } else { None });
         let scales = lines::Scales::over(lines());
@@ -53,7 +62,9 @@ impl Group {
             Plot::Grid(grid) => grid.render(),
             Plot::Bars(bars) => bars.render(),
         };
-        self.plots.iter().map(|plot| (plot, drawn(plot))).filter(|(_, picture)| !picture.is_empty()).collect()
+        let pictures = self.plots.iter().map(drawn).collect::<Vec<_>>();
+        let plots = self.plots.into_iter().zip(pictures).filter(|(_, picture)| !picture.is_empty()).collect();
+        Drawn { title: self.title, note: self.note, plots }
     }
 }
 
