@@ -90,6 +90,9 @@ pub struct Grid {
     /// loop alone.
     #[serde(default)]
     pub offered: Vec<u32>,
+    /// An open loop at so many exchanges a second, the same for every server, beside those rates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub per_second: Vec<u32>,
     /// How the exchanges of an open loop are spread over time.
     #[serde(default = "at_random")]
     pub arrivals: Vec<Arrivals>,
@@ -149,6 +152,9 @@ pub(crate) const LARGEST_PAYLOAD: usize = 1 << 30;
 
 /// What may be offered at most, in hundredths of the capacity: what an overload does shows well before.
 pub(crate) const MOST_OFFERED: u32 = 200;
+
+/// How many exchanges a second may be asked for at most: no load on any host makes more.
+pub(crate) const MOST_PER_SECOND: u32 = 100_000_000;
 
 /// How many firehoses there may be at most: one already takes all that a server gives it.
 pub(crate) const MOST_FIREHOSES: u32 = 64;
@@ -215,8 +221,10 @@ impl Grid {
 
     /// The rates of an open loop, in turn.
     fn offered(&self) -> Vec<Offered> {
-        let spread = |&percent: &u32| self.arrivals.iter().map(move |&arrivals| Offered { percent, arrivals });
-        each(self.offered.iter().flat_map(spread))
+        let parts = self.offered.iter().map(|&percent| Offered { percent, ..Offered::default() });
+        let rates = self.per_second.iter().map(|&rate| Offered { per_second: Some(rate), ..Offered::default() });
+        let spread = |offered: Offered| self.arrivals.iter().map(move |&arrivals| Offered { arrivals, ..offered });
+        each(parts.chain(rates).flat_map(spread))
     }
 }
 
@@ -333,9 +341,14 @@ impl Workload {
                 "from 1 to 200 hundredths of the capacity can be offered",
             ),
             (
-                !grid.offered.is_empty() && grid.exchanges_per_connection != [0],
+                grid.per_second.iter().any(|rate| !(1..=MOST_PER_SECOND).contains(rate)),
+                "grid.per-second",
+                "from 1 to 100000000 exchanges a second can be asked for",
+            ),
+            (
+                !(grid.offered.is_empty() && grid.per_second.is_empty()) && grid.exchanges_per_connection != [0],
                 "grid.offered",
-                "in an open loop connections stay: leave out exchanges-per-connection, or offered",
+                "in an open loop connections stay: leave out exchanges-per-connection, or offered and per-second",
             ),
             (
                 grid.arrivals.is_empty(),

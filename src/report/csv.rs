@@ -102,7 +102,7 @@ pub fn write(summary: &Summary<'_>, out: impl io::Write) -> io::Result<()> {
             cell.load.traffic.exchanges.to_string(),
             cell.load.transport.to_string(),
             cell.load.firehoses.to_string(),
-            text(cell.load.offered.map(|offered| offered.percent)),
+            text(cell.load.offered.filter(|offered| offered.per_second.is_none()).map(|offered| offered.percent)),
             text(cell.load.offered.map(|offered| offered.arrivals)),
         ];
         line.extend(outcome(cell));

@@ -310,8 +310,11 @@ impl<'a> Summary<'a> {
                 many => format!("{many} firehoses"),
             });
         }
-        if let Some(Offered { percent, arrivals }) = load.offered {
-            words.push(format!("{percent} % of capacity"));
+        if let Some(Offered { percent, arrivals, per_second }) = load.offered {
+            words.push(match per_second {
+                None => format!("{percent} % of capacity"),
+                Some(rate) => format!("{} a second", grouped(rate.into())),
+            });
             if self.loads.iter().any(|one| one.offered.is_some_and(|other| other.arrivals != arrivals)) {
                 words.push(arrivals.to_string());
             }

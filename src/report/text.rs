@@ -38,8 +38,8 @@ const LEGEND: [&str; 6] = [
 const CLOSED: &str = "Latency is that of a closed loop kept busy.";
 
 const OPEN: [&str; 2] = [
-    "An open loop asks at a rate, which is a part of what a closed loop has found each server can do, in the same visit, \
-     so rows differ in rate and are not ranked; latency is from when each exchange was due. sent: the uncorrected series, \
+    "An open loop asks at a rate: a part of what a closed loop has found each server can do, in the same visit, so that \
+     rows differ in rate, or so many a second, whether a server can do that or not. It is not ranked. Latency is from when each exchange was due. sent: the uncorrected series, \
      from when it was sent. unsent: due, and not even sent in as long again as the interval, for the server did not keep \
      up: they count as longer than all others, and a percentile that falls among them is not told.",
     "slip: how late the load itself was. Where that is more than a fifth of the latency, latency has a †; where the load \
@@ -89,7 +89,7 @@ pub(super) fn headline(summary: &Summary<'_>) -> String {
         return match summary.tables().any(|(idle, load)| summary.is_measured(idle, load)) {
             false => "Nothing was measured.".to_owned(),
             true if summary.loads.iter().all(|load| load.offered.is_some()) => {
-                "Nothing is ranked: each server was asked for a part of its own capacity.".to_owned()
+                "Nothing is ranked: servers were asked for a rate, and not for all they can do.".to_owned()
             }
             true => "Nothing is ranked: what was seen in one round only may be chance. Three rounds are the least."
                 .to_owned(),

@@ -133,6 +133,12 @@ fn facts(workload: &Workload) -> Vec<(&'static str, String)> {
     }
     if !grid.offered.is_empty() {
         facts.push(("offered", format!("{} % of the capacity that a closed loop finds", listed(&grid.offered))));
+    }
+    if !grid.per_second.is_empty() {
+        let rates = grid.per_second.iter().map(|rate| grouped((*rate).into())).collect::<Vec<_>>();
+        facts.push(("rate", format!("{} exchanges a second, whatever the capacity is", listed(&rates))));
+    }
+    if !(grid.offered.is_empty() && grid.per_second.is_empty()) {
         facts.push(("arrivals", listed(&grid.arrivals)));
     }
     if grid.transport != [Transport::Tcp] {

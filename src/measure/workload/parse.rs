@@ -81,6 +81,14 @@ budget = "5s"
     }
 
     #[test]
+    fn rates_of_their_own_stand_beside_parts_of_the_capacity() {
+        let text = GOOD.replace("payload = [64]", "payload = [64]\noffered = [50]\nper-second = [700, 700]");
+        let workload = Workload::parse(&text, "mine.toml").expect("well-formed");
+        let offered = workload.settings().offered.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(offered, ["700 a second", "50 % of capacity"]);
+    }
+
+    #[test]
     fn what_is_wrong_is_told_with_its_place_and_what_is_wanted() {
         let cases: &[(&str, &str, &[&str])] = &[
             ("idle = [0, 10]", "idel = [0, 10]", &["line 8 (idel = [0, 10])", "unknown field", "`idle`"]),
@@ -106,6 +114,12 @@ budget = "5s"
             ("payload = [64]", "payload = [64]\nthreads = [1, 1025]", &["grid.threads", "1024"]),
             ("payload = [64]", "payload = [64]\noffered = [0]", &["grid.offered", "from 1 to 200"]),
             ("payload = [64]", "payload = [64]\noffered = [50]\nexchanges-per-connection = [1]", &["connections stay"]),
+            ("payload = [64]", "payload = [64]\nper-second = [0]", &["grid.per-second", "from 1 to 100000000"]),
+            (
+                "payload = [64]",
+                "payload = [64]\nper-second = [9]\nexchanges-per-connection = [1]",
+                &["connections stay", "per-second"],
+            ),
             ("payload = [64]", "payload = [64]\narrivals = [\"at noon\"]", &["line 11", "at noon", "`poisson`"]),
             ("payload = [64]", "payload = [64]\ntransport = [\"pipe\"]", &["line 11", "pipe", "`unix`"]),
             ("payload = [64]", "payload = [64]\ntransport = [\"unix\"]\nprocesses = 2", &["grid.processes", "TCP"]),

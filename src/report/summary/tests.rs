@@ -184,7 +184,7 @@ fn rows_that_differ_in_rate_are_not_ranked_and_their_rates_are_told() {
     assert!(measured.iter().all(|one| one.ratio.is_none()), "a multiple of what was asked for something else");
     let rates = measured[0].open.as_ref().and_then(|open| open.due_between);
     assert_eq!(rates, Some((50_000.0, 50_002.0)));
-    assert!(crate::report::text::headline(&summary).contains("a part of its own capacity"));
+    assert!(crate::report::text::headline(&summary).contains("not for all they can do"));
 }
 
 #[test]
