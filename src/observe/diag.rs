@@ -162,6 +162,7 @@ fn figures(info: &[u8]) -> Option<Figures> {
         rtt_deviation_us: word(72),
         retransmit_after_us: word(8),
         segment: word(16),
+        last_received_ms: word(52),
         congestion_window: word(80),
         unacknowledged: word(24),
         retransmitted: word(100),

@@ -9,6 +9,7 @@
 //! | one socket, its state, its queues, its figures | `socket.rs` |
 //! | all sockets of a port, asked of the kernel | `listing.rs`, `diag.rs` (sock_diag), `table.rs` (/proc) |
 //! | a port: listeners, connections, whose they are | `port.rs` |
+//! | what went on there between two looks | `activity.rs` |
 //! | the same again and again, at little cost | `watch.rs` |
 //! | the descriptors of a process, and what each names | `descriptors.rs` |
 //! | questions, and experiments that answer them | `explain/` |
@@ -35,6 +36,7 @@
 //! # }
 //! ```
 
+mod activity;
 mod counters;
 mod descriptors;
 mod diag;
@@ -45,6 +47,7 @@ mod socket;
 mod table;
 mod watch;
 
+pub use activity::{Activity, Tally};
 pub(crate) use counters::named;
 pub use counters::{COUNTERS, counter};
 pub use descriptors::{Descriptor, Kind, descriptors, descriptors_of};

@@ -1,6 +1,7 @@
 //! A port at one moment: who listens there, what waits to be accepted, every connection, and whose they are.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 use std::{fs, io};
 
 use serde::Serialize;
@@ -8,6 +9,7 @@ use serde::Serialize;
 use super::descriptors;
 use super::listing::Sockets;
 use super::socket::{Socket, State};
+use crate::usage::tree::cpu_time_of;
 
 /// What the kernel shows of a TCP port of this host.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -103,6 +105,11 @@ impl Owner {
     /// As [`descriptors_of`](super::descriptors_of).
     pub fn descriptors(&self) -> io::Result<Vec<super::Descriptor>> {
         descriptors::descriptors_of(self.process)
+    }
+
+    /// The CPU time it has used since it began; `None` if it has ended.
+    pub fn cpu_time(&self) -> Option<Duration> {
+        cpu_time_of(self.process)
     }
 }
 

@@ -140,6 +140,8 @@ pub struct Figures {
     pub retransmit_after_us: u32,
     /// The most bytes of data in one segment it sends.
     pub segment: u32,
+    /// How many milliseconds ago data came last, in steps of the kernel's tick; since it was opened, if none has.
+    pub last_received_ms: u32,
     /// How many segments may be under way.
     pub congestion_window: u32,
     /// How many are, unacknowledged.

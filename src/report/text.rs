@@ -39,8 +39,8 @@ const CLOSED: &str = "Latency is that of a closed loop kept busy.";
 
 const OPEN: [&str; 2] = [
     "An open loop asks at a rate: a part of what a closed loop has found each server can do, in the same visit, so that \
-     rows differ in rate, or so many a second, whether a server can do that or not. It is not ranked. Latency is from when each exchange was due. sent: the uncorrected series, \
-     from when it was sent. unsent: due, and not even sent in as long again as the interval, for the server did not keep \
+     rows differ in rate; or so many a second, whether a server can do that or not. It is not ranked. Latency is from when \
+     each exchange was due. sent: the uncorrected series, from when it was sent. unsent: due, and not even sent in as long again as the interval, for the server did not keep \
      up: they count as longer than all others, and a percentile that falls among them is not told.",
     "slip: how late the load itself was. Where that is more than a fifth of the latency, latency has a †; where the load \
      was the limit of the closed loop, the capacity has one, and the server can do more.",

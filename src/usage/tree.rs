@@ -35,6 +35,11 @@ impl Tree {
     }
 }
 
+/// What the process has used since it began; `None` where the system does not tell it of others, or it has ended.
+pub(crate) fn cpu_time_of(process: u32) -> Option<Duration> {
+    sys::cpu_time(process)
+}
+
 cfg_if::cfg_if! {
     if #[cfg(linux_like)] {
         mod sys {
