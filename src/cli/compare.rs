@@ -154,8 +154,7 @@ pub(super) fn run(registry: &Registry, mut arguments: Arguments) -> Result<(), F
 fn measure(comparison: Comparison<'_>, directory: &Path, stop: &Stop) -> Result<Record, Failure> {
     let comparison = comparison.keep_in(directory).stop_on(stop.flag());
 
-    let mut progress: Box<dyn Progress> =
-        if io::stderr().is_terminal() { Box::new(Bar::new()) } else { Box::new(Lines::new()) };
+    let mut progress = progress();
     let record = comparison.run(&mut *progress).or_else(|impossible| {
         // Empty, or it would not have been ours to make.
         let _ = fs::remove_dir(directory);
@@ -176,6 +175,11 @@ fn measure(comparison: Comparison<'_>, directory: &Path, stop: &Stop) -> Result<
     }
     shown?;
     Ok(record)
+}
+
+/// What tells a person how far a comparison has come: on a terminal, or line by line.
+pub(super) fn progress() -> Box<dyn Progress> {
+    if io::stderr().is_terminal() { Box::new(Bar::new()) } else { Box::new(Lines::new()) }
 }
 
 fn comparison<'a>(registry: &'a Registry, arguments: &Arguments) -> Result<Comparison<'a>, Failure> {

@@ -11,6 +11,7 @@
 //! }
 //! ```
 
+mod advise;
 mod backends;
 mod compare;
 mod completions;
@@ -65,6 +66,7 @@ enum Command {
     Site(site::Arguments),
     Semantics(semantics::Arguments),
     Watch(watch::Arguments),
+    Advise(advise::Arguments),
     Explain(explain::Arguments),
     Workloads(workloads::Arguments),
     Completions(completions::Arguments),
@@ -75,7 +77,8 @@ Exit codes:
   0    done
   1    it was tried and failed: a server that could not run, a void measurement, a gate that is
        not met and not explained, two hosts that differ, a record that loses to another,
-       a count above its gate, a prediction that did not hold, a port nobody is at
+       a count above its gate, a prediction that did not hold, a port nobody is at, or at which
+       nothing was asked
   2    nothing was tried: a wrong argument, or a limit of this host that does not allow it
   130  interrupted (Ctrl-C); what was measured until then is kept
   143  terminated, likewise";
@@ -100,6 +103,7 @@ pub fn run(registry: &Registry, arguments: impl IntoIterator<Item = OsString>) -
             Command::Site(arguments) => site::run(arguments),
             Command::Semantics(arguments) => semantics::run(registry, arguments),
             Command::Watch(arguments) => watch::run(arguments),
+            Command::Advise(arguments) => advise::run(registry, arguments),
             Command::Explain(arguments) => explain::run(registry, arguments),
             Command::Workloads(arguments) => workloads::run(arguments),
             Command::Completions(arguments) => completions::run(arguments),

@@ -66,7 +66,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     stop.outcome()
 }
 
-fn look(watching: &mut Watch) -> Result<View, Failure> {
+pub(super) fn look(watching: &mut Watch) -> Result<View, Failure> {
     watching.look().map_err(|error| match error.kind() {
         io::ErrorKind::Unsupported => Failure::usage(error),
         _ => Failure::failed(format!("cannot list the sockets of this host: {error}")),

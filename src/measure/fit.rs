@@ -21,7 +21,7 @@ use crate::exercise::{Task, Wait};
 /// How many times the rounds are drawn anew.
 const DRAWS: usize = 200;
 /// Costs of a wait, of a watched connection, of a request, of a sleep.
-const TERMS: usize = 4;
+pub(super) const TERMS: usize = 4;
 
 /// What one mechanism costs, in nanoseconds of CPU time.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -43,9 +43,15 @@ pub struct Fit {
     pub trials: usize,
     /// Among how many its connections are shared out.
     #[serde(skip)]
-    pollers: f64,
+    pub(super) pollers: f64,
     #[serde(skip)]
     draws: Vec<[f64; TERMS]>,
+    /// The fewest and the most connections that were watched at a wait.
+    #[serde(skip)]
+    pub(super) watched_between: (f64, f64),
+    /// Requests at a wait, likewise.
+    #[serde(skip)]
+    pub(super) per_wait_between: (f64, f64),
 }
 
 /// A cost, and where it lies.
@@ -93,9 +99,19 @@ pub(crate) struct Expected {
 }
 
 impl Fit {
+    /// c0, c1, c2 and s.
+    pub(super) fn costs(&self) -> [f64; TERMS] {
+        [self.wait, self.watched, self.request, self.sleep].map(|cost| cost.value)
+    }
+
+    /// The same of each draw of the bootstrap; none from a single round.
+    pub(super) fn drawn(&self) -> &[[f64; TERMS]] {
+        &self.draws
+    }
+
     /// What the model says of each cell it was made from, with as many requests at a wait as there were in it.
     pub(crate) fn expected(&self, record: &Record) -> Vec<Expected> {
-        let found = [self.wait, self.watched, self.request, self.sleep].map(|cost| cost.value);
+        let found = self.costs();
         let of_cell = |cell: &Cell<'_>| {
             let points = points(std::iter::once(cell), record);
             let costs = points.iter().map(|point| predicted(&found, point) / point.per_wait).collect::<Vec<_>>();
@@ -162,9 +178,13 @@ pub(super) fn pollers(trial: &Trial, record: &Record) -> f64 {
 
 fn fit(subject: &str, record: &Record) -> Option<Fit> {
     let (points, seed) = (&points(&cells(subject, record), record), record.seed);
-    let spans = |value: fn(&Point) -> f64| {
+    let between = |value: fn(&Point) -> f64| {
         let values = points.iter().map(value);
-        values.clone().fold(0.0, f64::max) > 1.2 * values.fold(f64::INFINITY, f64::min)
+        (values.clone().fold(f64::INFINITY, f64::min), values.fold(0.0, f64::max))
+    };
+    let spans = |value: fn(&Point) -> f64| {
+        let (least, most) = between(value);
+        most > 1.2 * least
     };
     if !spans(|point| point.watched) || !spans(|point| point.per_wait) {
         return None;
@@ -186,6 +206,8 @@ fn fit(subject: &str, record: &Record) -> Option<Fit> {
         trials: points.len(),
         pollers: stats::median(&points.iter().map(|point| point.pollers).collect::<Vec<_>>())?,
         draws,
+        watched_between: between(|point| point.watched),
+        per_wait_between: between(|point| point.per_wait),
     })
 }
 
@@ -203,7 +225,7 @@ fn draws(points: &[Point], seed: u64) -> Vec<[f64; TERMS]> {
     (0..DRAWS).filter_map(|_| draw()).collect()
 }
 
-fn interval(values: &[f64]) -> Option<Interval> {
+pub(super) fn interval(values: &[f64]) -> Option<Interval> {
     Some(Interval { low: stats::quantile(values, 0.025)?, high: stats::quantile(values, 0.975)? })
 }
 
@@ -329,13 +351,12 @@ pub fn crossovers(record: &Record) -> Vec<Crossover> {
                 let growth = scanning[1] / shares[0] / scanned - flat[1] / shares[1] / waited;
                 (beside(flat, waited) - beside(scanning, scanned)) / growth - f64::from(active)
             };
-            let of = |fit: &Fit| [fit.wait, fit.watched, fit.request, fit.sleep].map(|cost| cost.value);
             let drawn = scanning.draws.iter().zip(&flat.draws).map(|(one, other)| idle(one, other)).collect::<Vec<_>>();
             found.push(Crossover {
                 scanning: scanning.subject.clone(),
                 flat: flat.subject.clone(),
                 active,
-                idle: idle(&of(scanning), &of(flat)),
+                idle: idle(&scanning.costs(), &flat.costs()),
                 interval: interval(&drawn),
             });
         }

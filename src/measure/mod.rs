@@ -32,10 +32,12 @@
 //! | the open loop in a record, and when the load was late | `open_loop.rs` |
 //! | who was served how often, and connections that never pause beside them | `fairness.rs`, `firehose.rs` |
 //! | the cost model, and where two mechanisms cross | `fit.rs` |
+//! | what a server would cost that is asked what another was seen to be asked | `advice.rs`, `advice/` |
 //! | why a cell costs what it costs | `prediction.rs`, `prediction/` |
 //! | medians, intervals, slopes, and when two results cannot be told apart | `stats.rs` |
 //! | how sure one may be of each of many comparisons | `family.rs` |
 
+pub mod advice;
 #[cfg(unix)]
 mod alone;
 mod calibrate;

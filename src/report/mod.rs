@@ -21,8 +21,10 @@
 //! | several comparisons on one page, or on many | `digest.rs` `site.rs` |
 //! | not of a record, but of what each mechanism says | `semantics/` |
 //! | not of a record, but of what the kernel shows of sockets | `watch.rs` `lesson.rs` |
+//! | of a record and of a live server: what each mechanism would cost it | `advice.rs` |
 //! | not of a record, but of what can be asked for | `workloads.rs` `contestants.rs` |
 
+pub mod advice;
 mod charts;
 pub mod citation;
 pub mod contestants;

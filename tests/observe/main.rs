@@ -1,4 +1,4 @@
-//! `pollmark watch` and `pollmark explain`: what the kernel shows of sockets, and that it is seen and not recited.
+//! `pollmark watch`, `pollmark advise` and `pollmark explain`: what the kernel shows of sockets, and that it is seen and not recited.
 //!
 //! On its own, for experiments overflow listen queues, and a comparison beside them would find its trials void: the kernel
 //! counts that for the whole host.
@@ -17,6 +17,8 @@ use pollmark::observe::explain::Topic;
 #[cfg(target_os = "linux")]
 use serde_json::Value;
 
+#[cfg(target_os = "linux")]
+mod advise;
 #[path = "../suite/commands.rs"]
 mod commands;
 #[cfg(target_os = "linux")]
@@ -264,20 +266,27 @@ fn one_look_at_a_port_is_json_that_tells_its_queue_its_connections_and_its_proce
     assert!(shown.contains(&format!("{address}: 1 wait to be accepted")) && shown.contains("ESTABLISHED"), "{shown}");
 }
 
+/// A socket that keeps everybody away from its port, and does not listen.
 #[cfg(target_os = "linux")]
-#[test]
-fn a_port_nobody_is_at_is_a_failure_and_watching_ends_at_a_signal() {
-    use std::process::Stdio;
-
-    // It keeps everybody away from the port, and does not listen.
+fn port_without_a_listener() -> (socket2::Socket, String) {
     let kept = |domain, address: &str| -> std::io::Result<socket2::Socket> {
         let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
         socket.bind(&address.parse::<std::net::SocketAddr>().expect("an address").into())?;
         Ok(socket)
     };
     let socket = kept(socket2::Domain::IPV6, "[::]:0").or_else(|_| kept(socket2::Domain::IPV4, "0.0.0.0:0"));
-    let bound = socket.as_ref().expect("a port").local_addr().expect("bound");
+    let socket = socket.expect("a port");
+    let bound = socket.local_addr().expect("bound");
     let port = bound.as_socket().expect("of a family we know").port().to_string();
+    (socket, port)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_port_nobody_is_at_is_a_failure_and_watching_ends_at_a_signal() {
+    use std::process::Stdio;
+
+    let (_kept, port) = port_without_a_listener();
     let output = run(&["watch", "--port", &port, "--once"]);
     fails(&output, 1, &["nobody listens at port", &port]);
     let mut watching = pollmark(&["watch", "--port", &port, "--json", "--every", "10ms"]);
