@@ -28,15 +28,30 @@ pub const COUNTERS: [(&str, &str); 7] = [
 /// `Unsupported` on a system that has no such list. `NotFound` if this kernel counts nothing by that name. Otherwise
 /// the kernel's.
 pub fn counter(name: &str) -> io::Result<u64> {
-    if !cfg!(linux_like) {
-        return Err(super::not_visible(&format!("the counter {name}")));
-    }
-    for (file, heading) in [("/proc/net/netstat", "TcpExt:"), ("/proc/net/snmp", "Tcp:"), ("/proc/net/snmp", "Udp:")] {
-        if let Some(figure) = named(&fs::read_to_string(file)?, heading, name) {
-            return Ok(figure);
+    let counters = Counters::read()?;
+    counters
+        .get(name)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("this kernel has no counter {name}")))
+}
+
+/// What all of them stood at at one moment.
+pub(super) struct Counters {
+    netstat: String,
+    snmp: String,
+}
+
+impl Counters {
+    pub(super) fn read() -> io::Result<Counters> {
+        if !cfg!(linux_like) {
+            return Err(super::not_visible("the host's counters"));
         }
+        Ok(Counters { netstat: fs::read_to_string("/proc/net/netstat")?, snmp: fs::read_to_string("/proc/net/snmp")? })
     }
-    Err(io::Error::new(io::ErrorKind::NotFound, format!("this kernel has no counter {name}")))
+
+    pub(super) fn get(&self, name: &str) -> Option<u64> {
+        let lists = [(&self.netstat, "TcpExt:"), (&self.snmp, "Tcp:"), (&self.snmp, "Udp:")];
+        lists.into_iter().find_map(|(text, heading)| named(text, heading, name))
+    }
 }
 
 /// The figure called `name`: /proc/net has a line of names and below it a line of figures.

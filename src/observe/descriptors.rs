@@ -69,8 +69,7 @@ pub fn descriptors() -> io::Result<Vec<Descriptor>> {
 ///
 /// # Errors
 /// `Unsupported` on a system that does not show them. `NotFound` if there is no such process, `PermissionDenied` if it
-/// is
-/// somebody else's: it takes root to see those.
+/// is somebody else's: it takes root to see those.
 pub fn descriptors_of(process: u32) -> io::Result<Vec<Descriptor>> {
     let mut descriptors = sys::descriptors(process)?;
     let tcp = |one: &Descriptor| matches!(&one.kind, Kind::Socket(protocol) if !protocol.starts_with("U"));

@@ -26,8 +26,7 @@ pub struct Socket {
     /// How often what is to be sent next was sent in vain: since the last acknowledgement.
     pub retransmissions: u8,
     /// In how many milliseconds its timer runs out: it then sends again, or probes, or TIME_WAIT is over. 0 if it
-    /// waits for
-    /// nothing.
+    /// waits for nothing.
     pub timer_ms: u32,
     /// The user it belongs to, by number.
     pub user: u32,

@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::counters::{COUNTERS, counter};
+use super::counters::{COUNTERS, Counters};
 use super::descriptors::Descriptor;
 use super::port::{Owner, Port};
 use crate::usage;
 
 /// A look is followed by a pause this many times as long as it took: less than a hundredth of what a server uses that
-/// is busy
-/// half of the time.
+/// is busy half of the time.
 const THRIFT: u32 = 200;
 
 /// Looks at a port, and keeps what need not be asked again.
@@ -47,8 +46,8 @@ pub struct Watch {
 impl Watch {
     /// Of this port of this host. What the host has counted before is not told.
     pub fn new(port: u16) -> Watch {
-        let before = COUNTERS.iter().filter_map(|(name, _)| Some((*name, counter(name).ok()?)));
-        Watch { port, descriptors: false, owners: None, before: before.collect(), cost: Duration::ZERO }
+        let before = standing().into_iter().flatten().collect();
+        Watch { port, descriptors: false, owners: None, before, cost: Duration::ZERO }
     }
 
     /// Tells also what each descriptor of its processes is.
@@ -75,9 +74,9 @@ impl Watch {
                 descriptors.extend(owner.descriptors().ok().map(|theirs| (owner.process, theirs)));
             }
         }
-        let risen = self.before.iter().filter_map(|(name, before)| {
-            let rise = counter(name).ok()?.saturating_sub(*before);
-            (rise > 0).then_some(((*name).to_owned(), rise))
+        let risen = standing().into_iter().flatten().filter_map(|(name, now)| {
+            let rise = now.saturating_sub(*self.before.get(name)?);
+            (rise > 0).then(|| (name.to_owned(), rise))
         });
         let view = View { port, owners, descriptors, risen: risen.collect() };
         self.cost = usage::cpu_time().zip(began).map_or(Duration::ZERO, |(now, began)| now.saturating_sub(began));
@@ -94,6 +93,12 @@ impl Watch {
     pub fn cost(&self) -> Duration {
         self.cost
     }
+}
+
+/// What each of the host's counters stands at, if it tells them.
+fn standing() -> Option<impl Iterator<Item = (&'static str, u64)>> {
+    let counters = Counters::read().ok()?;
+    Some(COUNTERS.iter().filter_map(move |(name, _)| Some((*name, counters.get(name)?))))
 }
 
 /// What one look has seen.

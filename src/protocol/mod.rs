@@ -424,8 +424,8 @@ impl<'a> Context<'a> {
     }
 
     /// Sends shared bytes to another connection of the same loop; dropped if it is gone. Connections of other loops are
-    /// reached by their [`Post`]. Nothing bounds what a peer
-    /// that does not read comes to be owed in this way: the protocol knows best whom to give up.
+    /// reached by their [`Post`]. Nothing bounds what a peer that does not read comes to be owed in this way: the protocol
+    /// knows best whom to give up.
     pub fn send_to(&mut self, connection: Token, bytes: Arc<[u8]>) {
         self.turn.mail.push((connection, bytes));
     }
