@@ -11,7 +11,7 @@ use pollmark_backends::{Growth, Registry};
 use super::growth_of;
 use crate::measure::plan::Subject;
 use crate::measure::record::{Gate, Load, Record, Verdict};
-use crate::measure::stats::Estimate;
+use crate::measure::stats::{self, Estimate};
 
 /// What a scan may cost where all it looks at is ready, as a part of what asking for the ready costs.
 const AT_PAR: f64 = 1.1;
@@ -49,7 +49,8 @@ fn at_par(scanning: &str, flat: Option<&str>, record: &Record) -> Gate {
 }
 
 /// From which payload on it matters less: how far all mechanisms are apart at the largest, as a part of how far they are
-/// at the smallest. One gate.
+/// at the smallest. One gate. Where some take the largest in more parts than others, which is theirs and not the
+/// waiting's, and the others alone meet it, it is explained.
 pub(in crate::measure) fn payload(subjects: &[Subject], record: &Record) -> Vec<Gate> {
     let ours = subjects.iter().filter(|subject| subject.mechanism().is_some() && !subject.is_control());
     let labels = ours.map(Subject::label).collect::<Vec<_>>();
@@ -59,6 +60,34 @@ pub(in crate::measure) fn payload(subjects: &[Subject], record: &Record) -> Vec<
     let (smallest, largest) = loads.fold((first, first), |(least, most), one| {
         (if size(&one) < size(&least) { one } else { least }, if size(&one) > size(&most) { one } else { most })
     });
+    let (found, seen) = closer(&labels, smallest, largest, record);
+    let name = "how far rows are apart at the largest payload, as a part of the same at the smallest".to_owned();
+    let mut gate = judged(name, found, 1.0, "at most 1", seen);
+    if gate.verdict == Verdict::Fail {
+        let (whole, parts): (Vec<_>, Vec<_>) =
+            in_parts(&labels, largest, record).into_iter().partition(|(_, parts)| !parts.is_some_and(|more| more));
+        let whole = whole.into_iter().map(|(label, _)| label).collect::<Vec<_>>();
+        let (alone, seen) = closer(&whole, smallest, largest, record);
+        if !parts.is_empty() && alone.is_some_and(|alone| alone.value <= 1.0 || !alone.is_beyond(0.0)) {
+            let parts = parts.into_iter().map(|(label, _)| label).collect::<Vec<_>>().join(", ");
+            gate.verdict = Verdict::Explained;
+            gate.explanation += &format!(
+                "; {parts}: receive it in twice as many parts as the others or more, and pay for each; without, {seen}, which is \
+                 {:.2} of it",
+                alone.map_or(f64::NAN, |alone| alone.value)
+            );
+        }
+    }
+    vec![gate]
+}
+
+/// How far apart these are at the one, as a part of how far they are at the other, with what was seen in words.
+fn closer(
+    labels: &[String],
+    smallest: (u32, Load),
+    largest: (u32, Load),
+    record: &Record,
+) -> (Option<Estimate>, String) {
     let apart = |(idle, load): (u32, Load)| {
         let rows = labels.iter().map(|label| costs(label, idle, load, record)).collect::<Vec<_>>();
         apart(&rows)
@@ -67,22 +96,35 @@ pub(in crate::measure) fn payload(subjects: &[Subject], record: &Record) -> Vec<
     // By how much the dearest costs more than the cheapest: 1.3 times is 0.3 apart.
     let ratios = much.iter().filter_map(|(round, much)| Some((much - 1.0) / (little.get(round)? - 1.0)));
     let ratio = Estimate::of(&ratios.filter(|ratio| ratio.is_finite()).collect::<Vec<_>>(), record.seed);
-    let typical = |apart: &BTreeMap<u32, f64>| {
-        Estimate::of(&apart.values().copied().collect::<Vec<_>>(), record.seed).map_or(f64::NAN, |one| one.value)
-    };
+    let typical =
+        |apart: &BTreeMap<u32, f64>| stats::median(&apart.values().copied().collect::<Vec<_>>()).unwrap_or(f64::NAN);
     let seen = match ratio {
         None => "two rows of the smallest and of the largest payload were not seen in one round".to_owned(),
         Some(_) => format!(
             "the dearest of {} rows costs {:.2} times the cheapest at {} B, {:.2} times at {} B",
             labels.len(),
             typical(&little),
-            size(&smallest),
+            smallest.1.traffic.payload,
             typical(&much),
-            size(&largest)
+            largest.1.traffic.payload
         ),
     };
-    let name = "how far rows are apart at the largest payload, as a part of the same at the smallest".to_owned();
-    vec![judged(name, ratio, 1.0, "at most 1", seen)]
+    (ratio, seen)
+}
+
+/// Of each row whether it receives such a payload in twice as many parts as the one that takes the fewest, or more; `None`
+/// if it keeps no account of that.
+fn in_parts(labels: &[String], (idle, load): (u32, Load), record: &Record) -> Vec<(String, Option<bool>)> {
+    let receives = |label: &String| {
+        let cell = record.cell(label, idle, load);
+        let (reads, requests) = cell.timed().fold((0, 0), |(reads, requests), trial| {
+            (reads + trial.ledger.reads.saturating_sub(trial.ledger.would_block), requests + trial.requests)
+        });
+        (reads > 0 && requests > 0).then(|| reads as f64 / requests as f64)
+    };
+    let each = labels.iter().map(|label| (label.clone(), receives(label))).collect::<Vec<_>>();
+    let fewest = each.iter().filter_map(|(_, parts)| *parts).fold(f64::INFINITY, f64::min);
+    each.into_iter().map(|(label, parts)| (label, parts.map(|parts| parts >= 2.0 * fewest))).collect()
 }
 
 /// What a request cost in each round; nothing of a void cell.
@@ -132,7 +174,7 @@ fn judged(name: String, ratio: Option<Estimate>, most: f64, bound: &str, seen: S
 mod tests {
     use super::*;
     use crate::measure::Host;
-    use crate::measure::record::{Settings, Trial};
+    use crate::measure::record::{Ledger, Settings, Trial};
     use crate::mechanism::Mechanism;
     use crate::workload::Traffic;
 
@@ -151,6 +193,10 @@ mod tests {
                     traffic: Some(traffic),
                     requests: 10,
                     server_cpu_ns: Some(10 * cost(row, round, active, traffic.payload)),
+                    ledger: Ledger {
+                        reads: if row == "threads" && traffic.payload > 64 { 40 } else { 10 },
+                        ..Ledger::default()
+                    },
                     ..Trial::default()
                 });
             }
@@ -209,5 +255,27 @@ mod tests {
         assert_eq!(found(70_000).verdict, Verdict::Fail);
         let alone = payload(&subjects, &record(&["poll"], |_, _, _, _| 5_000)).remove(0);
         assert_eq!(alone.verdict, Verdict::Unavailable, "{alone:?}");
+    }
+
+    #[test]
+    fn what_takes_a_payload_in_more_parts_than_the_others_explains_why_it_is_far_from_them_and_nothing_else_does() {
+        let threads = Mechanism::parse(&Registry::builtin(), "threads").expect("it is everywhere");
+        let subjects = [subjects(), vec![Subject::new(threads)]].concat();
+        let rows = [subjects[0].label(), "poll".to_owned(), "threads".to_owned()];
+        let found = |poll: u64| {
+            let cost = |row: &str, _, _, payload| match (row, payload) {
+                ("threads", 64) => 6_000,
+                ("threads", _) => 90_000,
+                ("poll", 64) => 4_500,
+                ("poll", _) => poll,
+                (_, 64) => 4_000,
+                (_, _) => 40_000,
+            };
+            payload(&subjects, &record(&rows.each_ref().map(String::as_str), cost)).remove(0)
+        };
+        let explained = found(42_000);
+        assert_eq!(explained.verdict, Verdict::Explained, "{explained:?}");
+        assert!(explained.explanation.contains("; threads: receive it in twice as many parts"), "{explained:?}");
+        assert_eq!(found(60_000).verdict, Verdict::Fail, "poll is far from the other, too");
     }
 }
