@@ -15,8 +15,8 @@ pub use replay::{Replayed, replayed};
 
 use super::fit::{self, Fit, TERMS};
 use super::record::{Record, Trial};
-use super::stats::{self, Interval};
-use super::units::{Asked, Carried, Shared, Units};
+use super::stats::Interval;
+use super::units::{Asked, Carried, Units};
 use crate::observe::{Activity, Owner};
 use crate::workload::Transport;
 use turns::Turns;
@@ -117,10 +117,8 @@ pub enum Beyond {
 /// How the requests come.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum Asking {
-    /// So many a second, by clients that sleep until they are answered.
+    /// So many a second, whatever becomes of them.
     Rate(f64),
-    /// So many a second, by a load that never sleeps, so that no answer wakes it.
-    Replay(f64),
     /// Each connection that is active asks as soon as it is answered.
     Closed,
 }
@@ -155,15 +153,10 @@ fn predicted(record: &Record, fit: &Fit, pattern: &Pattern, asking: Asking) -> O
         .exchanges_per_connection
         .map(|exchanges| connection_ns(record, &fit.subject).map(|each| each / exchanges.max(1) as f64));
     let once = connection.flatten().unwrap_or(0.0);
-    let waking = match asking {
-        Asking::Rate(_) | Asking::Closed => 0.0,
-        Asking::Replay(_) => waking_ns(record, &fit.subject),
-    };
     // What connections cost is not of the waits, and keeps the loop from them all the same.
-    let costs =
-        |[wait, watching, request, sleep]: &[f64; TERMS]| [*wait, *watching, request + once, (sleep - waking).max(0.0)];
+    let costs = |[wait, watching, request, sleep]: &[f64; TERMS]| [*wait, *watching, request + once, *sleep];
     let turns = |costs: &[f64; TERMS]| match asking {
-        Asking::Rate(per_second) | Asking::Replay(per_second) => {
+        Asking::Rate(per_second) => {
             Some(Turns::at(costs, watched, per_second / fit.pollers / 1e9, pattern.active as f64 / fit.pollers))
         }
         Asking::Closed => Some(Turns::closed(per_wait_nearest(record, &fit.subject, pattern)?)),
@@ -220,17 +213,6 @@ fn connection_ns(record: &Record, subject: &str) -> Option<f64> {
     let shared = &units.shared;
     // That it is gone is found by a receive, and that nobody else has come by an accept.
     Some(shared.accept + units.add + shared.nothing * 2.0 + units.remove + shared.close)
-}
-
-/// What of a sleep is the waking of the load by the answer, where the load of the one connection that was active slept.
-fn waking_ns(record: &Record, subject: &str) -> f64 {
-    let rows = record.calibrations.iter().collect::<Vec<_>>();
-    let payload = record.settings.loads().next().map_or(0, |load| load.traffic.payload as u64);
-    let alone = |trial: &&Trial| trial.subject == subject && trial.active == 1 && trial.requests > 0;
-    let slept =
-        record.trials.iter().filter(alone).filter_map(|trial| Some(trial.client_slept? as f64 / trial.requests as f64));
-    let slept = stats::median(&slept.collect::<Vec<_>>()).unwrap_or(0.0).min(1.0);
-    Shared::of(&rows, Carried::whole(Transport::Tcp, payload)).map_or(0.0, |shared| shared.wake * slept)
 }
 
 /// Requests at a wait in the cell of this row that is nearest to the pattern: as to the connections kept busy first.
@@ -364,7 +346,7 @@ mod tests {
     fn a_replay_is_held_against_what_the_model_says_of_it_and_no_row_is_lost() {
         let (record, pattern) = (record(), pattern(100, 10, 100));
         let mut replay = record.clone();
-        let expected = predictions(&record, &pattern, Asking::Replay(100.0));
+        let expected = predictions(&record, &pattern, Asking::Rate(100.0));
         let cost = |subject: &str| expected.iter().find(|one| one.subject == subject).map(|one| one.request_ns);
         replay.trials.retain(|trial| (trial.idle, trial.active) == (100, 10) && !trial.control);
         for trial in &mut replay.trials {

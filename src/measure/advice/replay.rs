@@ -38,7 +38,7 @@ pub struct Replayed {
 pub fn replayed(record: &Record, replay: &Record, pattern: &Pattern) -> Vec<Replayed> {
     let asking = match pattern.exchanges_per_connection {
         Some(_) => Asking::Closed,
-        None => Asking::Replay(pattern.per_second),
+        None => Asking::Rate(pattern.per_second),
     };
     let predicted = predictions(record, pattern, asking);
     let of_subject = |subject: &String| {
@@ -95,7 +95,7 @@ fn measured(replay: &Record, subject: &str, predicted_ns: Option<f64>, asking: A
     let per_second = requests * 1e9 / sum(|trial| trial.duration_ns).max(1.0);
     // Of few requests at random there are fewer in every other round.
     let chance = 1.0 - 3.0 / requests.max(1.0).sqrt();
-    let fell_short = matches!(asking, Asking::Replay(rate) if per_second < ENOUGH * chance * rate.round());
+    let fell_short = matches!(asking, Asking::Rate(rate) if per_second < ENOUGH * chance * rate.round());
     Replayed {
         measured_ns: Some(estimate.value),
         interval: estimate.interval,
