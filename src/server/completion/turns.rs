@@ -173,7 +173,9 @@ impl<Q: Protocol, O: Observer, F: Fate> Loop<Q, O, F> {
         self.common.observer.waiting();
         let turned = self.ring.turn(timeout != Some(Duration::ZERO), timeout);
         let told = (self.ring.ledger().events - before) as usize;
-        self.common.stats.batches.count(told);
+        if turned.is_ok() {
+            self.common.stats.batches.count(told);
+        }
         self.common.observer.waited(told);
         self.common.stats.write_calls += self.ring.sent().len() as u64;
         for (token, taken, offered) in self.ring.sent() {
