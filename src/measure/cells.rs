@@ -52,6 +52,15 @@ impl Record {
         Cell { idle, load, trials: self.trials.iter().filter(here).collect() }
     }
 
+    /// All of them, for who asks for many: a record is gone through once.
+    pub(crate) fn cells(&self) -> Cells<'_> {
+        let mut cells: BTreeMap<(&str, u32, Load), Vec<&Trial>> = BTreeMap::new();
+        for trial in &self.trials {
+            cells.entry((&trial.subject, trial.idle, self.settings.load_of(trial))).or_default().push(trial);
+        }
+        Cells(cells)
+    }
+
     /// Every cell of this row that was measured, the smallest population and load first.
     pub(crate) fn cells_of(&self, subject: &str) -> Vec<Cell<'_>> {
         let mut cells: BTreeMap<(u32, Load), Vec<&Trial>> = BTreeMap::new();
@@ -59,6 +68,17 @@ impl Record {
             cells.entry((trial.idle, self.settings.load_of(trial))).or_default().push(trial);
         }
         cells.into_iter().map(|((idle, load), trials)| Cell { idle, load, trials }).collect()
+    }
+}
+
+/// The cells of a record, by row, idle population and load.
+#[derive(Clone, Debug)]
+pub(crate) struct Cells<'a>(BTreeMap<(&'a str, u32, Load), Vec<&'a Trial>>);
+
+impl<'a> Cells<'a> {
+    /// As [`Record::cell`].
+    pub(crate) fn cell(&self, subject: &str, idle: u32, load: Load) -> Cell<'a> {
+        Cell { idle, load, trials: self.0.get(&(subject, idle, load)).cloned().unwrap_or_default() }
     }
 }
 

@@ -105,10 +105,8 @@ pub(super) fn write_logs(summary: &Summary<'_>, directory: &Path) -> io::Result<
 
 /// Every timed trial of a cell, and of open loops the other two series.
 fn log(summary: &Summary<'_>, cell: &Cell) -> Log {
-    let record = summary.record;
-    let subject = &summary.subjects[cell.subject].name;
-    let mut log = humantime::parse_rfc3339(&record.started).map(Log::begun).unwrap_or_default();
-    for trial in record.cell(subject, cell.idle, cell.load).timed() {
+    let mut log = humantime::parse_rfc3339(&summary.record.started).map(Log::begun).unwrap_or_default();
+    for trial in summary.trials(cell).timed() {
         let since = Duration::from_nanos(trial.began_ns.unwrap_or(0));
         let length = Duration::from_nanos(trial.duration_ns);
         log.push(None, since, length, &trial.latency);

@@ -43,8 +43,7 @@ impl Reasoned {
         let explain = |cell: &Cell| {
             let subject = &summary.subjects[cell.subject];
             let measured = cell.figures()?.cpu_ns?.value;
-            let trials = summary.record.cell(&subject.name, cell.idle, cell.load);
-            Some(explainer.explain(&subject.mechanism, &trials, measured))
+            Some(explainer.explain(&subject.mechanism, &summary.trials(cell), measured))
         };
         Some(Reasoned(summary.cells.iter().map(explain).collect()))
     }

@@ -14,6 +14,7 @@ use ceiling::Ceilings;
 pub use open_loop::OpenFigures;
 
 use super::format::grouped;
+use crate::measure::cells::{self, Cells};
 use crate::measure::record::{CONTROL, Ledger, Load, Record, Trial};
 use crate::measure::stats::{self, Estimate, Pool};
 use crate::workload::{Offered, Traffic};
@@ -35,6 +36,7 @@ pub struct Summary<'a> {
     pub noise: Noise,
     /// The comparisons behind all ranks.
     pub pairs: Pairs,
+    trials: Cells<'a>,
 }
 
 /// A row: a mechanism, or the control.
@@ -225,19 +227,26 @@ impl<'a> Summary<'a> {
     /// Works out every cell.
     pub fn of(record: &'a Record) -> Summary<'a> {
         let (subjects, (idle, loads)) = (subjects(record), axes(record));
-        let ceilings = Ceilings::of(record);
+        let (ceilings, trials) = (Ceilings::of(record), record.cells());
         let mut cells = Vec::new();
         for &idle in &idle {
             for &load in &loads {
                 for (subject, row) in subjects.iter().enumerate() {
-                    cells.push(Cell { subject, idle, load, outcome: outcome(record, &ceilings, row, idle, load) });
+                    let of_cell = trials.cell(&row.name, idle, load);
+                    let outcome = outcome(record, &ceilings, row, &of_cell);
+                    cells.push(Cell { subject, idle, load, outcome });
                 }
             }
         }
         let (noise, pairs) = (Noise::NONE, Pairs::default());
-        let mut summary = Summary { record, subjects, idle, loads, cells, noise, pairs };
+        let mut summary = Summary { record, subjects, idle, loads, cells, noise, pairs, trials };
         summary.rank();
         summary
+    }
+
+    /// What a cell was made from.
+    pub(super) fn trials(&self, cell: &Cell) -> cells::Cell<'a> {
+        self.trials.cell(&self.subjects[cell.subject].name, cell.idle, cell.load)
     }
 
     /// The cells of one table, in the order of the subjects.
@@ -401,8 +410,8 @@ pub(super) fn twin(subjects: &[Subject], control: &str) -> Option<usize> {
     subjects.iter().position(|one| one.name == name && !one.control)
 }
 
-fn outcome(record: &Record, ceilings: &Ceilings, subject: &Subject, idle: u32, load: Load) -> Outcome {
-    let cell = record.cell(&subject.name, idle, load);
+fn outcome(record: &Record, ceilings: &Ceilings, subject: &Subject, cell: &cells::Cell<'_>) -> Outcome {
+    let (idle, load) = (cell.idle, cell.load);
     if let Some(why) = cell.void() {
         return Outcome::Void(why);
     }

@@ -40,8 +40,7 @@ fn batches(summary: &Summary<'_>, cell: &Cell) -> Batches {
     if cell.figures().is_none() {
         return Batches::default();
     }
-    let trials = summary.record.cell(&summary.subjects[cell.subject].name, cell.idle, cell.load);
-    trials.timed().fold(Batches::default(), |sum, trial| sum.saturating_add(trial.ledger.batches))
+    summary.trials(cell).timed().fold(Batches::default(), |sum, trial| sum.saturating_add(trial.ledger.batches))
 }
 
 /// Up to the largest class that occurred.

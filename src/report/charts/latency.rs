@@ -50,8 +50,7 @@ pub(super) fn distributions(summary: &Summary<'_>) -> Group {
 fn curve(summary: &Summary<'_>, cell: &Cell, of: &str, add: impl Fn(&Trial, &mut Pool)) -> Option<Series> {
     let (subject, figures) = (&summary.subjects[cell.subject], cell.figures()?);
     let mut pool = Pool::default();
-    let trials = summary.record.cell(&subject.name, cell.idle, cell.load);
-    trials.timed().for_each(|trial| add(trial, &mut pool));
+    summary.trials(cell).timed().for_each(|trial| add(trial, &mut pool));
     let point = |share: &f64| {
         let nanoseconds = pool.percentile(1.0 - share)?;
         Some(Point { x: nanoseconds as f64 / 1e3, y: *share, interval: None, faint: figures.client_limited })

@@ -142,8 +142,7 @@ impl Summary<'_> {
         if cell.figures().is_none() {
             return Rounds::new();
         }
-        let trials = self.record.cell(&self.subjects[cell.subject].name, cell.idle, cell.load);
-        trials.timed().filter_map(|trial| Some((trial.round, cpu_ns(trial)?))).collect()
+        self.trials(cell).timed().filter_map(|trial| Some((trial.round, cpu_ns(trial)?))).collect()
     }
 }
 
