@@ -204,18 +204,19 @@ mod tests {
         record
     }
 
-    fn subjects() -> Vec<Subject> {
+    /// Of these names.
+    fn subjects(names: &[&str]) -> Vec<Subject> {
         let registry = Registry::builtin();
-        let named = |name| Subject::new(Mechanism::parse(&registry, name).expect("it is everywhere"));
-        let ready = Subject::new(Mechanism::choose(&registry).expect("something"));
-        vec![ready, named("poll")]
+        let named = |name: &&str| Subject::new(Mechanism::parse(&registry, name).expect("it is here"));
+        names.iter().map(named).collect()
     }
 
     #[test]
     #[cfg(unix)]
     fn a_scan_that_finds_all_it_looks_at_is_at_par_and_one_that_costs_more_is_not() {
-        let (subjects, registry) = (subjects(), Registry::builtin());
-        let ready = subjects[0].label();
+        let registry = Registry::builtin();
+        let ready = Mechanism::choose(&registry).expect("something").to_string();
+        let subjects = subjects(&[&ready, "poll"]);
         let verdict = |poll: fn(u32) -> u64| {
             let few = |active| if active == 10 { 9_000 } else { 0 };
             let cost = |row: &str, round, active, _| few(active) + if row == "poll" { poll(round) } else { 5_000 };
@@ -238,8 +239,8 @@ mod tests {
 
     #[test]
     fn rows_come_closer_with_the_payload_or_the_gate_is_not_met() {
-        let subjects = subjects();
-        let rows = [subjects[0].label(), "poll".to_owned()];
+        let rows = ["select", "poll"];
+        let subjects = subjects(&rows);
         let found = |large: u64| {
             let cost = |row: &str, _, _, payload| match (row, payload) {
                 ("poll", 64) => 6_000,
@@ -247,7 +248,7 @@ mod tests {
                 (_, 64) => 4_000,
                 (_, _) => 40_000,
             };
-            payload(&subjects, &record(&rows.each_ref().map(String::as_str), cost)).remove(0)
+            payload(&subjects, &record(&rows, cost)).remove(0)
         };
         let closer = found(44_000);
         assert_eq!(closer.verdict, Verdict::Pass, "{closer:?}");
@@ -259,9 +260,8 @@ mod tests {
 
     #[test]
     fn what_takes_a_payload_in_more_parts_than_the_others_explains_why_it_is_far_from_them_and_nothing_else_does() {
-        let threads = Mechanism::parse(&Registry::builtin(), "threads").expect("it is everywhere");
-        let subjects = [subjects(), vec![Subject::new(threads)]].concat();
-        let rows = [subjects[0].label(), "poll".to_owned(), "threads".to_owned()];
+        let rows = ["select", "poll", "threads"];
+        let subjects = subjects(&rows);
         let found = |poll: u64| {
             let cost = |row: &str, _, _, payload| match (row, payload) {
                 ("threads", 64) => 6_000,
@@ -271,7 +271,7 @@ mod tests {
                 (_, 64) => 4_000,
                 (_, _) => 40_000,
             };
-            payload(&subjects, &record(&rows.each_ref().map(String::as_str), cost)).remove(0)
+            payload(&subjects, &record(&rows, cost)).remove(0)
         };
         let explained = found(42_000);
         assert_eq!(explained.verdict, Verdict::Explained, "{explained:?}");
