@@ -204,35 +204,6 @@ fn grid(active: Vec<usize>, payload: usize) -> Grid {
     }
 }
 
-impl Workload {
-    /// The file that [`Workload::read`] reads as one of these: of a [`Pattern`], which has no gates, exercises or settings
-    /// of servers.
-    pub fn to_toml(&self) -> String {
-        let Workload { name, title, shows, hides, expect, grid, time, .. } = self;
-        let prose = [("name", name), ("title", title), ("shows", shows), ("hides", hides), ("expect", expect)];
-        // What JSON quotes, TOML reads the same.
-        let quoted = |text: &str| serde_json::to_string(text).unwrap_or_default();
-        let mut out = prose.map(|(key, text)| format!("{key} = {}\n", quoted(text))).concat();
-        out += "\n[grid]\n";
-        let list = |key: &str, values: String| format!("{key} = {values}\n");
-        if !grid.mechanisms.is_empty() {
-            out += &list("mechanisms", format!("{:?}", grid.mechanisms));
-        }
-        out += &list("idle", format!("{:?}", grid.idle));
-        out += &list("active", format!("{:?}", grid.active));
-        out += &list("payload", format!("{:?}", grid.payload));
-        if grid.exchanges_per_connection != [0] {
-            out += &list("exchanges-per-connection", format!("{:?}", grid.exchanges_per_connection));
-        }
-        if !grid.per_second.is_empty() {
-            out += &list("per-second", format!("{:?}", grid.per_second));
-        }
-        let times = [("warm-up", time.warm_up), ("interval", time.interval), ("budget", time.budget)];
-        out += "\n[time]\n";
-        out + &times.map(|(key, time)| format!("{key} = \"{}\"\n", humantime::format_duration(time))).concat()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

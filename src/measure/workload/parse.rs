@@ -1,4 +1,4 @@
-//! Reading a workload, as a file defines it.
+//! Reading a workload, as a file defines it, and writing such a file.
 
 use std::path::Path;
 
@@ -20,6 +20,19 @@ impl Workload {
     /// [`BadDefinition::Invalid`].
     pub fn parse(text: &str, path: &str) -> Result<Workload, BadDefinition> {
         definition::strictly(text, path, Workload::check)
+    }
+
+    /// The file that [`read`](Workload::read) reads as this one.
+    ///
+    /// ```
+    /// use pollmark::measure::Workload;
+    ///
+    /// let quick = Workload::find("quick")?;
+    /// assert_eq!(Workload::parse(&quick.to_toml(), "quick.toml")?, quick);
+    /// # Ok::<(), pollmark::measure::BadDefinition>(())
+    /// ```
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("strings, numbers and lists of them")
     }
 }
 
@@ -70,6 +83,13 @@ budget = "5s"
         assert_eq!((workload.grid.threads.as_slice(), workload.grid.processes), (&[1][..], 1));
         assert!(workload.grid.mechanisms.is_empty() && !workload.grid.drop_idle_to_fit);
         assert_eq!(workload.time.budget.as_secs(), 5);
+    }
+
+    #[test]
+    fn every_workload_is_written_as_it_is_read() {
+        for workload in Workload::shipped() {
+            assert_eq!(Workload::parse(&workload.to_toml(), &workload.name).expect("ours"), workload);
+        }
     }
 
     #[test]
