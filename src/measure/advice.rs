@@ -13,6 +13,7 @@ use serde::Serialize;
 pub use pattern::{Pattern, Unusable};
 pub use replay::{Replayed, replayed};
 
+use super::cells::Cell;
 use super::fit::{self, Fit, TERMS};
 use super::record::{Record, Trial};
 use super::stats::Interval;
@@ -223,14 +224,9 @@ fn per_wait_nearest(record: &Record, subject: &str, pattern: &Pattern) -> Option
         let idle = far(trial.idle.into(), pattern.connections as f64);
         (active, idle)
     };
-    let counts = |trial: &&Trial| {
-        trial.subject == subject
-            && trial.void.is_none()
-            && !trial.counted
-            && trial.open_loop.is_none()
-            && trial.ledger.waits > 0
-    };
-    let nearest = record.trials.iter().filter(counts).min_by(|one, other| {
+    let cells = record.cells_of(subject);
+    let closed = cells.iter().filter(|cell| cell.load.offered.is_none()).flat_map(Cell::timed);
+    let nearest = closed.filter(|trial| trial.ledger.waits > 0).min_by(|one, other| {
         let ((one, one_idle), (other, other_idle)) = (of(one), of(other));
         one.total_cmp(&other).then(one_idle.total_cmp(&other_idle))
     })?;

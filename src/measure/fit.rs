@@ -122,9 +122,9 @@ impl Fit {
 }
 
 /// A fit for each row from whose trials one can be found, in the order in which they were asked for: it waits for its
-/// connections, at two numbers of them and more, and with more and fewer requests at a wait. Trials of the first traffic and transport only, on connections that
-/// stay, and in a closed loop: in an open one waits sleep whatever the number of connections. Of a poller alone, those of
-/// the first exercise.
+/// connections, at two numbers of them and more, and with more and fewer requests at a wait. Trials of the first traffic
+/// and transport only, on connections that stay, and in a closed loop: in an open one waits sleep whatever the number of
+/// connections. Of a poller alone, those of the first exercise.
 pub fn fits(record: &Record) -> Vec<Fit> {
     // Trials are in random order.
     let mut subjects = record.settings.mechanisms.iter().map(String::as_str).collect::<Vec<_>>();
