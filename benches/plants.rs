@@ -268,10 +268,9 @@ fn standings(summary: &Summary<'_>, name: &str) -> Vec<Standing> {
 
 /// The CPU time for each request of one row to that of another, of all cells that both have: in each round, then over the rounds.
 fn together(summary: &Summary<'_>, name: &str, to: &str) -> Option<Estimate> {
-    let cost = |trial: &Trial| Some(trial.server_cpu_ns? as f64 / trial.requests as f64);
-    let theirs = costs(summary, to, false, cost);
+    let theirs = costs(summary, to, false, Trial::request_ns);
     let mut cells = BTreeMap::<(u32, Load), Vec<(u32, f64)>>::new();
-    for ((idle, load, round), mine) in costs(summary, name, false, cost) {
+    for ((idle, load, round), mine) in costs(summary, name, false, Trial::request_ns) {
         if let Some(theirs) = theirs.get(&(idle, load, round)) {
             cells.entry((idle, load)).or_default().push((round, (mine / theirs).ln()));
         }

@@ -287,6 +287,12 @@ fn is_zero(number: &u32) -> bool {
 }
 
 impl Trial {
+    /// CPU time of the server for each request, in nanoseconds; `None` if it is not known, or there was no request.
+    pub fn request_ns(&self) -> Option<f64> {
+        let cpu = self.server_cpu_ns? as f64;
+        (self.requests > 0).then(|| cpu / self.requests as f64)
+    }
+
     /// Adds its latencies to those of others. Exchanges that were due and never sent count as longer than all.
     pub(crate) fn add_latencies_to(&self, pool: &mut Pool) {
         pool.add(&self.latency);

@@ -41,7 +41,7 @@ impl Metric {
 
     fn of(self, trial: &Trial) -> Option<f64> {
         match self {
-            Metric::Cpu => (trial.requests > 0).then_some(trial.server_cpu_ns? as f64 / trial.requests as f64),
+            Metric::Cpu => trial.request_ns(),
             Metric::P99 => trial.latencies().percentile(0.99).map(|nanos| nanos as f64),
         }
     }

@@ -456,7 +456,7 @@ fn figures(timed: &[&Trial], counted: &[&Trial], seed: u64) -> Figures {
     let open = OpenFigures::of(timed, &latency, seed);
     Figures {
         rounds: timed.len(),
-        cpu_ns: estimate(&cpu_ns),
+        cpu_ns: estimate(&Trial::request_ns),
         user_share: stats::median(&each(&|trial| {
             let (user, system) = (trial.server_user_ns? as f64, trial.server_system_ns? as f64);
             (user + system > 0.0).then(|| user / (user + system))
@@ -489,11 +489,6 @@ fn figures(timed: &[&Trial], counted: &[&Trial], seed: u64) -> Figures {
         smallest_effect: None,
         standing: Standing::Unranked,
     }
-}
-
-fn cpu_ns(trial: &Trial) -> Option<f64> {
-    let cpu = trial.server_cpu_ns? as f64;
-    (trial.requests > 0).then(|| cpu / trial.requests as f64)
 }
 
 fn cost(cell: &Cell) -> Option<f64> {

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Asking, Pattern, predictions};
 use crate::measure::prediction::ANOMALY;
-use crate::measure::record::Record;
+use crate::measure::record::{Record, Trial};
 use crate::measure::stats::{Estimate, Interval};
 
 /// A mechanism that was asked what the live server was.
@@ -84,12 +84,11 @@ fn measured(replay: &Record, subject: &str, predicted_ns: Option<f64>, asking: A
         return Replayed { missing: Some(why), ..row };
     }
     let trials = cell.timed().filter(|trial| trial.requests > 0).collect::<Vec<_>>();
-    let each = trials.iter().filter_map(|trial| Some(trial.server_cpu_ns? as f64 / trial.requests as f64));
-    let Some(estimate) = Estimate::of(&each.collect::<Vec<_>>(), replay.seed) else {
+    let each = trials.iter().filter_map(|trial| trial.request_ns()).collect::<Vec<_>>();
+    let Some(estimate) = Estimate::of(&each, replay.seed) else {
         return Replayed { missing: Some("nothing was due, or its CPU time is not known".to_owned()), ..row };
     };
-    let sum =
-        |count: fn(&crate::measure::record::Trial) -> u64| trials.iter().map(|trial| count(trial) as f64).sum::<f64>();
+    let sum = |count: fn(&Trial) -> u64| trials.iter().map(|trial| count(trial) as f64).sum::<f64>();
     let (requests, waits) = (sum(|trial| trial.requests), sum(|trial| trial.ledger.waits));
     let residual = predicted_ns.map(|predicted| 1.0 - predicted / estimate.value);
     let per_second = requests * 1e9 / sum(|trial| trial.duration_ns).max(1.0);

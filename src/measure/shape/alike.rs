@@ -130,8 +130,7 @@ fn in_parts(labels: &[String], (idle, load): (u32, Load), record: &Record) -> Ve
 /// What a request cost in each round; nothing of a void cell.
 fn costs(label: &str, idle: u32, load: Load, record: &Record) -> BTreeMap<u32, f64> {
     let cell = record.cell(label, idle, load);
-    let cost = |cpu: u64, requests: u64| (requests > 0).then(|| cpu as f64 / requests as f64);
-    cell.timed().filter_map(|trial| Some((trial.round, cost(trial.server_cpu_ns?, trial.requests)?))).collect()
+    cell.timed().filter_map(|trial| Some((trial.round, trial.request_ns()?))).collect()
 }
 
 /// The dearest row in multiples of the cheapest, of each round that all were seen in.

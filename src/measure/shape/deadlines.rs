@@ -103,10 +103,9 @@ impl Pair {
     }
 }
 
-/// CPU time of the server for each request.
+/// What a request cost, as far as the clock of CPU time has seen it.
 fn cost(trial: &Trial) -> Option<f64> {
-    let cpu = trial.server_cpu_ns.filter(|cpu| *cpu > 0 && trial.requests > 0)?;
-    Some(cpu as f64 / trial.requests as f64)
+    trial.request_ns().filter(|cost| *cost > 0.0)
 }
 
 /// One gate for each deadline: how far what it costs the pollers is apart, as a part of how far noise alone puts them.

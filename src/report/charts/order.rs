@@ -14,11 +14,10 @@ pub(super) fn runs(summary: &Summary<'_>) -> Group {
     });
     let typical = typical.collect::<BTreeMap<_, _>>();
     let mut visits = BTreeMap::<(&str, u32), Vec<f64>>::new();
-    for trial in summary.record.trials.iter().filter(|trial| !trial.counted && trial.requests > 0) {
+    for trial in summary.record.trials.iter().filter(|trial| !trial.counted) {
         let cell = (trial.subject.as_str(), trial.idle, summary.record.settings.load_of(trial));
-        if let Some((cpu, typical)) = trial.server_cpu_ns.zip(typical.get(&cell)) {
-            let ratio = cpu as f64 / trial.requests as f64 / typical;
-            visits.entry((&trial.subject, trial.order)).or_default().push(ratio);
+        if let Some((cost, typical)) = trial.request_ns().zip(typical.get(&cell)) {
+            visits.entry((&trial.subject, trial.order)).or_default().push(cost / typical);
         }
     }
     let series = summary.subjects.iter().enumerate().map(|(row, subject)| {

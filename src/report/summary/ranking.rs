@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{Cell, Noise, Outcome, Pairs, Standing, Summary, cost, cpu_ns, twin};
+use super::{Cell, Noise, Outcome, Pairs, Standing, Summary, cost, twin};
 use crate::measure::family::{Family, Prior, Scatter};
 use crate::measure::stats::{self, Estimate, SMALLEST_EFFECT};
 
@@ -142,7 +142,7 @@ impl Summary<'_> {
         if cell.figures().is_none() {
             return Rounds::new();
         }
-        self.trials(cell).timed().filter_map(|trial| Some((trial.round, cpu_ns(trial)?))).collect()
+        self.trials(cell).timed().filter_map(|trial| Some((trial.round, trial.request_ns()?))).collect()
     }
 }
 
