@@ -9,56 +9,34 @@ use crate::server::Config;
 
 /// Sizes of a server's own, each as by default unless set.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Knobs {
+pub struct Knobs {
     /// The most events taken from one wait.
-    #[serde(default)]
-    pub(crate) events: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<usize>,
     /// Bytes of the buffer that is received into.
-    #[serde(default)]
-    pub(crate) read_buffer: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_buffer: Option<usize>,
     /// SO_SNDBUF of its connections.
-    #[serde(default)]
-    pub(crate) send_buffer: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub send_buffer: Option<usize>,
     /// Seconds after which a connection is closed that is silent.
-    #[serde(default)]
-    pub(crate) idle_deadline: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_deadline: Option<u64>,
 }
 
 impl Knobs {
     /// All as by default.
-    pub(crate) const NONE: Knobs = Knobs { events: None, read_buffer: None, send_buffer: None, idle_deadline: None };
+    pub const NONE: Knobs = Knobs { events: None, read_buffer: None, send_buffer: None, idle_deadline: None };
+
+    pub(crate) fn is_none(&self) -> bool {
+        *self == Knobs::NONE
+    }
 
     pub(super) fn set(self, config: &mut Config) {
         config.events = self.events.unwrap_or(config.events);
         config.read_buffer = self.read_buffer.unwrap_or(config.read_buffer);
         config.send_buffer = self.send_buffer.or(config.send_buffer);
         config.limits.idle = self.idle_deadline.map(Duration::from_secs).or(config.limits.idle);
-    }
-}
-
-impl Knobs {
-    /// What of a row's label says what it is set to, and the rest of the label. A label that ends otherwise sets nothing.
-    pub(crate) fn of_label(label: &str) -> (Knobs, String) {
-        let (mut knobs, mut rest) = (Knobs::NONE, Vec::new());
-        let mut words = label.split(' ').peekable();
-        while let Some(word) = words.next() {
-            let mut ends = |unit: &[&str]| {
-                let mut ahead = words.clone();
-                let said = unit.iter().all(|unit| ahead.next().is_some_and(|word| word.trim_end_matches(',') == *unit));
-                if said {
-                    words.by_ref().take(unit.len()).for_each(drop);
-                }
-                said
-            };
-            match word.parse::<u64>() {
-                Ok(number) if ends(&["events"]) || ends(&["event"]) => knobs.events = usize::try_from(number).ok(),
-                Ok(number) if ends(&["B", "read", "buffer"]) => knobs.read_buffer = usize::try_from(number).ok(),
-                Ok(number) if ends(&["B", "send", "buffer"]) => knobs.send_buffer = usize::try_from(number).ok(),
-                Ok(number) if ends(&["s", "idle", "deadline"]) => knobs.idle_deadline = Some(number),
-                _ => rest.push(word),
-            }
-        }
-        (knobs, rest.join(" "))
     }
 }
 
@@ -78,20 +56,6 @@ impl fmt::Display for Knobs {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_a_label_says_is_read_back_and_what_it_does_not_say_is_left() {
-        let all = Knobs { events: Some(1), read_buffer: Some(4_096), send_buffer: Some(9), idle_deadline: Some(60) };
-        for knobs in
-            [all, Knobs { events: Some(16), ..Knobs::NONE }, Knobs { read_buffer: Some(7), ..all }, Knobs::NONE]
-        {
-            let label = format!("epoll ×2 shared{knobs} (A/A)");
-            assert_eq!(Knobs::of_label(&label), (knobs, "epoll ×2 shared (A/A)".to_owned()), "{label}");
-        }
-        for foreign in ["", "16", "16 B", "nginx 1.22", "99999999999999999999 events", "-1 events"] {
-            assert_eq!(Knobs::of_label(foreign), (Knobs::NONE, foreign.to_owned()));
-        }
-    }
 
     #[test]
     fn what_is_set_is_said_and_all_else_stays_as_it_was() {

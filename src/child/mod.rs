@@ -52,7 +52,7 @@ use pollmark_backends::Registry;
 pub(crate) use calibrations::calibrate;
 #[cfg(unix)]
 pub(crate) use drills::Drills;
-pub(crate) use knobs::Knobs;
+pub use knobs::Knobs;
 pub(crate) use loads::{Loads, Target, Trouble};
 pub(crate) use parent::Failure;
 pub(crate) use servers::{Servers, Service};

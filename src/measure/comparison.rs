@@ -367,6 +367,7 @@ impl<'a> Comparison<'a> {
                 counted,
                 mechanism: subject.mechanism().map_or(&*label, Mechanism::name).to_owned(),
                 subject: label.clone(),
+                set_to: subject.knobs(),
                 control: subject.is_control(),
                 ceiling: subject.is_ceiling(),
                 idle: idle as u32,

@@ -15,6 +15,7 @@ use super::host::Host;
 pub use super::open_loop::OpenLoop;
 use super::stats::Pool;
 pub use crate::calibration::Calibration;
+pub use crate::child::Knobs;
 use crate::exercise::Exercise;
 use crate::server::Batches;
 use crate::workload::{Traffic, Transport};
@@ -189,6 +190,9 @@ pub struct Trial {
     pub subject: String,
     /// The mechanism, by the name it is chosen by; of a contestant, its label.
     pub mechanism: String,
+    /// What its server is set to, where the workload says so; of records of before only the label tells.
+    #[serde(skip_serializing_if = "Knobs::is_none")]
+    pub set_to: Knobs,
     /// It is the A/A control: a mechanism measured a second time under another label, to show the noise.
     pub control: bool,
     /// It is the ceiling: the cheapest server there can be, one loop without limits, deadlines or an account, in the

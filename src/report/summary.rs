@@ -15,7 +15,7 @@ pub use open_loop::OpenFigures;
 
 use super::format::grouped;
 use crate::measure::cells::{self, Cells};
-use crate::measure::record::{CONTROL, Ledger, Load, Record, Trial};
+use crate::measure::record::{CONTROL, Knobs, Ledger, Load, Record, Trial};
 use crate::measure::stats::{self, Estimate, Pool};
 use crate::workload::{Offered, Traffic};
 
@@ -50,6 +50,8 @@ pub struct Subject {
     pub control: bool,
     /// The class of a server that is not ours; `None` for ours.
     pub class: Option<String>,
+    /// What its server is set to, where that is varied.
+    pub set_to: Knobs,
 }
 
 /// How far the same mechanism, measured twice, differed.
@@ -397,7 +399,8 @@ fn subjects(record: &Record) -> Vec<Subject> {
             continue;
         }
         let class = record.contestants.iter().find(|one| one.label == *name).map(|one| one.class.clone());
-        let subject = Subject { name: name.clone(), mechanism: mechanism.clone(), control, class };
+        let set_to = measured_as(name).map_or(Knobs::NONE, |trial| trial.set_to);
+        let subject = Subject { name: name.clone(), mechanism: mechanism.clone(), control, class, set_to };
         let twin = twin(&subjects, name).filter(|_| control);
         subjects.insert(twin.map_or(subjects.len(), |twin| twin + 1), subject);
     }

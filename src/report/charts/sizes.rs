@@ -6,7 +6,7 @@ use super::super::plot::{Gap, Group, Lines, Look, Plot, Point, Reading, Series};
 use super::super::summary::{Subject, Summary};
 use super::super::table;
 use super::super::wording::Wording;
-use crate::child::Knobs;
+use crate::measure::record::Knobs;
 use crate::measure::stats::Interval;
 
 /// A size: its name in a title and on an axis, and how it is taken out of what a row is set to.
@@ -76,8 +76,8 @@ fn against(summary: &Summary<'_>, (name, label, take): &Size) -> Group {
 
 /// A row without this size, and the size.
 fn split(subject: &Subject, take: fn(&mut Knobs) -> Option<usize>) -> Option<((String, Knobs), usize)> {
-    // What a server that is not ours is called is its own matter.
-    let (mut knobs, rest) = subject.class.is_none().then(|| Knobs::of_label(&subject.name))?;
+    let mut knobs = subject.set_to;
+    let rest = subject.name.replacen(&knobs.to_string(), "", 1);
     let size = take(&mut knobs)?;
     Some(((rest, knobs), size))
 }
@@ -104,13 +104,14 @@ mod tests {
         record.settings.idle = vec![0];
         for trial in &mut record.trials {
             trial.void = None;
-            trial.subject = match trial.subject.as_str() {
-                "epoll" => "epoll 1 event, 4096 B read buffer".to_owned(),
-                "poll" => "epoll 16 events, 4096 B read buffer".to_owned(),
-                "select" => "epoll 16 events, 65536 B read buffer".to_owned(),
-                other => other.to_owned(),
+            let (events, read_buffer) = match trial.subject.as_str() {
+                "epoll" => (1, 4_096),
+                "poll" => (16, 4_096),
+                "select" => (16, 65_536),
+                _ => continue,
             };
-            trial.mechanism = trial.subject.split(' ').next().expect("a name").to_owned();
+            trial.set_to = Knobs { events: Some(events), read_buffer: Some(read_buffer), ..Knobs::NONE };
+            (trial.subject, trial.mechanism) = (format!("epoll{}", trial.set_to), "epoll".to_owned());
         }
         let summary = Summary::of(&record);
         let groups = sensitivity(&summary);
