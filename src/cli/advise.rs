@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use pollmark_backends::Registry;
 
+use super::printing::{Format, Printing, Prose};
 use super::signals::Stop;
 use super::{Failure, compare};
 use crate::measure::advice::{Advice, Pattern, Unusable, predict, replayed};
@@ -61,12 +62,8 @@ pub(super) struct Arguments {
     /// Leave what was asked of the server in this file, as a workload for `pollmark compare --workload`.
     #[arg(long, value_name = "FILE.toml")]
     save: Option<PathBuf>,
-    /// Print JSON.
-    #[arg(long, conflicts_with = "markdown")]
-    json: bool,
-    /// Print Markdown.
-    #[arg(long)]
-    markdown: bool,
+    #[command(flatten)]
+    printing: Printing<Prose>,
 }
 
 /// How many looks there are in a window, if they cost little.
@@ -131,10 +128,10 @@ pub(super) fn run(registry: &Registry, arguments: Arguments) -> Result<(), Failu
         predicted,
     };
     let mut out = io::stdout().lock();
-    match (arguments.json, arguments.markdown) {
-        (true, _) => writeln!(out, "{}", serde_json::to_string_pretty(&found).map_err(Failure::failed)?)?,
-        (_, true) => out.write_all(advice::markdown(&found).as_bytes())?,
-        (_, _) => out.write_all(advice::render(&found, super::style()).as_bytes())?,
+    match arguments.printing.format {
+        Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&found).map_err(Failure::failed)?)?,
+        Format::Markdown => out.write_all(advice::markdown(&found).as_bytes())?,
+        _ => out.write_all(advice::render(&found, super::style()).as_bytes())?,
     }
     Ok(())
 }

@@ -12,12 +12,13 @@ use pollmark_backends::Registry;
 
 use super::Failure;
 use super::contestants;
+use super::printing::{FORM, Format, Printing, Rows};
 use super::signals::Stop;
 use crate::limits::preflight;
 use crate::measure::file::replace;
 use crate::measure::record::Verdict;
 use crate::measure::{Comparison, Progress, Record, VisitDone, Workload, journal};
-use crate::report::{self, Summary, terminal};
+use crate::report::{self, Summary};
 use crate::server::Sharing;
 use crate::workload::{Arrivals, Sources, Transport};
 
@@ -37,6 +38,7 @@ Examples:
                                                     more connections than one process may hold
   pollmark compare --backends epoll --threads 1,2 --sharing all --idle 0 --active 10,100
                                                     more than one core, in each way of sharing a port
+  pollmark compare --quick --format csv > quick.csv the figures of each cell, for a spreadsheet
   pollmark compare --shape                          does poll's cost grow in proportion, and epoll's not at all?
   pollmark compare --workload idle-crowd            another question; `pollmark workloads` lists them
   pollmark compare --workload ./mine.toml           one of your own
@@ -52,7 +54,7 @@ pub(super) struct Arguments {
     workload: String,
     /// Several workloads, one after the other, each in a directory of its name: quick, default, classic (the published
     /// experiments of the field; planned for 7 minutes), full (every one, ten rounds), or the path of a file.
-    #[arg(long, value_name = "NAME|FILE", conflicts_with_all = ["workload", "quick", "shape"])]
+    #[arg(long, value_name = "NAME|FILE", conflicts_with_all = ["workload", "quick", "shape", FORM])]
     preset: Option<String>,
     /// The workload "quick": small populations and short intervals, a smoke test.
     #[arg(long, conflicts_with = "workload")]
@@ -124,6 +126,8 @@ pub(super) struct Arguments {
     /// The workload "shape": check how the cost of a wait grows from 1,000 to 9,000 idle connections.
     #[arg(long, conflicts_with_all = ["workload", "quick", "idle", "active"])]
     shape: bool,
+    #[command(flatten)]
+    printing: Printing<Rows>,
 }
 
 pub(super) fn run(registry: &Registry, mut arguments: Arguments) -> Result<(), Failure> {
@@ -146,12 +150,12 @@ pub(super) fn run(registry: &Registry, mut arguments: Arguments) -> Result<(), F
     };
 
     let stop = Stop::on_signals()?;
-    let record = measure(comparison, &directory, &stop)?;
+    let record = measure(comparison, &directory, &stop, arguments.printing.format)?;
     verdict(&record)
 }
 
 /// Measures, keeps it in `directory`, and shows it; unless it was interrupted, which is a failure.
-fn measure(comparison: Comparison<'_>, directory: &Path, stop: &Stop) -> Result<Record, Failure> {
+fn measure(comparison: Comparison<'_>, directory: &Path, stop: &Stop, format: Format) -> Result<Record, Failure> {
     let comparison = comparison.keep_in(directory).stop_on(stop.flag());
 
     let mut progress = progress();
@@ -165,9 +169,7 @@ fn measure(comparison: Comparison<'_>, directory: &Path, stop: &Stop) -> Result<
 
     // Kept even if nobody reads the table; and shown even if the disk is full by now.
     let kept = report::write(&record, directory).map_err(Failure::failed);
-    let table = terminal::render(&Summary::of(&record), super::style());
-    let page = directory.join("report.html");
-    let shown = writeln!(io::stdout().lock(), "{table}\n{}", page.display());
+    let shown = show(&record, &directory.join("report.html"), format);
     kept?;
     stop.outcome()?;
     if !record.finished {
@@ -175,6 +177,15 @@ fn measure(comparison: Comparison<'_>, directory: &Path, stop: &Stop) -> Result<
     }
     shown?;
     Ok(record)
+}
+
+/// The record in the form that is asked for, and where its page is: on stdout only for those who read there.
+fn show(record: &Record, page: &Path, format: Format) -> io::Result<()> {
+    super::report::print(&Summary::of(record), format)?;
+    match format {
+        Format::Table => writeln!(io::stdout(), "\n{}", page.display()),
+        _ => writeln!(io::stderr(), "{}", page.display()),
+    }
 }
 
 /// What tells a person how far a comparison has come: on a terminal, or line by line.

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::Failure;
+use super::printing::{Figures, Format, Printing};
 use crate::measure::Contestant;
 use crate::report::contestants;
 
@@ -23,16 +24,15 @@ pub(super) struct Arguments {
     /// Build each of them first.
     #[arg(long)]
     build: bool,
-    /// Print a JSON array of them.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    printing: Printing<Figures>,
 }
 
 /// Where those of the source tree are.
 const SHIPPED: &str = "benches/contestants";
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
-    let Arguments { mut paths, build, json } = arguments;
+    let Arguments { mut paths, build, printing } = arguments;
     if paths.is_empty() {
         if !Path::new(SHIPPED).is_dir() {
             return Err(Failure::usage(format!(
@@ -50,7 +50,10 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         }
     }
     let checked = contestants.iter().map(|one| (one, one.check())).collect::<Vec<_>>();
-    let text = if json { contestants::json(&checked) } else { contestants::list(&checked, super::style()) };
+    let text = match printing.format {
+        Format::Json => contestants::json(&checked),
+        _ => contestants::list(&checked, super::style()),
+    };
     io::stdout().lock().write_all(text.as_bytes())?;
     if failed.is_empty() {
         Ok(())

@@ -6,6 +6,7 @@ use std::time::Duration;
 use pollmark_backends::Registry;
 
 use super::Failure;
+use super::printing::{FORM, Format, Printing, Prose};
 use crate::observe::explain::{Lesson, Settings, Topic};
 use crate::report::lesson;
 
@@ -29,7 +30,7 @@ pub(super) struct Arguments {
     #[arg(value_name = "TOPIC", required_unless_present_any = ["list", "all"])]
     topics: Vec<String>,
     /// List the topics.
-    #[arg(long, conflicts_with_all = ["topics", "all", "set", "pause", "pace", "json", "markdown"])]
+    #[arg(long, conflicts_with_all = ["topics", "all", "set", "pause", "pace", FORM])]
     list: bool,
     /// Explain all of them.
     #[arg(long, conflicts_with_all = ["topics", "set"])]
@@ -38,17 +39,13 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME=NUMBER", value_parser = setting)]
     set: Vec<(String, u64)>,
     /// Wait for Enter after each step.
-    #[arg(long, conflicts_with_all = ["json", "markdown"])]
+    #[arg(long, conflicts_with = FORM)]
     pause: bool,
     /// Wait so long after each step, for example 800ms.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, conflicts_with_all = ["pause", "json", "markdown"])]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, conflicts_with_all = ["pause", FORM])]
     pace: Option<Duration>,
-    /// Print JSON: a line for each lesson.
-    #[arg(long, conflicts_with = "markdown")]
-    json: bool,
-    /// Print Markdown.
-    #[arg(long)]
-    markdown: bool,
+    #[command(flatten)]
+    printing: Printing<Prose>,
 }
 
 pub(super) fn run(registry: &Registry, arguments: Arguments) -> Result<(), Failure> {
@@ -67,7 +64,7 @@ pub(super) fn run(registry: &Registry, arguments: Arguments) -> Result<(), Failu
             arguments.topics.iter().map(|name| Topic::find(name)).collect::<io::Result<_>>().map_err(Failure::usage)?
         }
     };
-    if arguments.markdown {
+    if arguments.printing.format == Format::Markdown {
         print(&format!("# What sockets do\n\nMade by pollmark {}: every number is of this host.\n\n", super::VERSION))?;
     }
     let mut wrong = Vec::new();
@@ -106,7 +103,8 @@ enum Ended {
 
 fn lesson(registry: &Registry, topic: &Topic, settings: &Settings, arguments: &Arguments) -> Result<Lesson, Ended> {
     let style = super::style();
-    let live = !arguments.json && !arguments.markdown;
+    let format = arguments.printing.format;
+    let live = format == Format::Table;
     if live {
         print(&lesson::before(topic, settings, style)).map_err(Ended::Stdout)?;
     }
@@ -123,10 +121,10 @@ fn lesson(registry: &Registry, topic: &Topic, settings: &Settings, arguments: &A
     });
     let lesson = lesson.map_err(Ended::Experiment)?;
     shown.map_err(Ended::Stdout)?;
-    let text = match (arguments.json, arguments.markdown) {
-        (true, _) => serde_json::to_string(&lesson).expect("plain fields") + "\n",
-        (_, true) => lesson::markdown(&lesson),
-        (_, _) => lesson::after(&lesson, style) + "\n",
+    let text = match format {
+        Format::Json => serde_json::to_string(&lesson).expect("plain fields") + "\n",
+        Format::Markdown => lesson::markdown(&lesson),
+        _ => lesson::after(&lesson, style) + "\n",
     };
     print(&text).map_err(Ended::Stdout)?;
     Ok(lesson)

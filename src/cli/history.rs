@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use super::Failure;
+use super::printing::{Format, Printing, Rows};
 use crate::measure::Record;
 use crate::report::history::{Count, History};
 use crate::report::read;
@@ -28,15 +29,8 @@ pub(super) struct Arguments {
     /// calls, or instructions (in user mode). Counts repeat best where one connection is active.
     #[arg(long, value_name = "COUNT=PERCENT", value_parser = gate)]
     gate: Vec<(Count, f64)>,
-    /// Print Markdown.
-    #[arg(long, conflicts_with_all = ["json", "csv"])]
-    markdown: bool,
-    /// Print one JSON object.
-    #[arg(long, conflicts_with = "csv")]
-    json: bool,
-    /// Print a line for each cell of each record.
-    #[arg(long)]
-    csv: bool,
+    #[command(flatten)]
+    printing: Printing<Rows>,
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -45,13 +39,13 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     is_a_history(&records, paths)?;
     let history = History::of(&records);
     let mut out = io::stdout().lock();
-    match &arguments {
-        Arguments { json: true, .. } => {
+    match arguments.printing.format {
+        Format::Table => out.write_all(history.render(super::style()).as_bytes())?,
+        Format::Markdown => out.write_all(history.to_markdown().as_bytes())?,
+        Format::Json => {
             writeln!(out, "{}", serde_json::to_string_pretty(&history.to_json()).expect("plain fields"))?;
         }
-        Arguments { csv: true, .. } => history.write_csv(&mut out)?,
-        Arguments { markdown: true, .. } => out.write_all(history.to_markdown().as_bytes())?,
-        _ => out.write_all(history.render(super::style()).as_bytes())?,
+        Format::Csv => history.write_csv(&mut out)?,
     }
     out.flush()?;
     judge(&history, &arguments.gate)

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::Failure;
+use super::printing::{Figures, Format, Printing};
 use super::signals::Stop;
 use crate::child::{self, Loads, Open, Ran, Span, Trouble};
 use crate::client::Target;
@@ -84,9 +85,8 @@ pub(super) struct Arguments {
     /// Leave the latencies in an HdrHistogram log, which must not be there yet; `pollmark merge` adds up several.
     #[arg(long, value_name = "FILE")]
     hdr_log: Option<PathBuf>,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    printing: Printing<Figures>,
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -136,11 +136,9 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         written.map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))?;
     }
     let mut out = io::stdout().lock();
-    if arguments.json {
-        let json = serde_json::to_string_pretty(&account).expect("plain fields");
-        writeln!(out, "{json}")?;
-    } else {
-        account.write(&mut out)?;
+    match arguments.printing.format {
+        Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&account).expect("plain fields"))?,
+        _ => account.write(&mut out)?,
     }
     stop.outcome()
 }

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use super::Failure;
+use super::printing::{Figures, Format, Printing};
 use crate::report::hlog::Log;
 use crate::report::merge;
 
@@ -25,9 +26,8 @@ pub(super) struct Arguments {
     /// Leave all of them in this one log, which must not be there yet.
     #[arg(long, value_name = "FILE")]
     hdr_log: Option<PathBuf>,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    printing: Printing<Figures>,
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -43,10 +43,9 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         write.map_err(|error| Failure::usage(format!("cannot write {}: {error}", path.display())))?;
     }
     let mut out = io::stdout().lock();
-    if arguments.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&merged).expect("plain fields"))?;
-    } else {
-        write!(out, "{merged}")?;
+    match arguments.printing.format {
+        Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&merged).expect("plain fields"))?,
+        _ => write!(out, "{merged}")?,
     }
     Ok(())
 }

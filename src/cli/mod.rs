@@ -22,6 +22,7 @@ mod history;
 mod limits;
 mod load;
 mod merge;
+mod printing;
 mod processes;
 mod report;
 mod semantics;
@@ -162,7 +163,12 @@ impl Failure {
 /// What went to stdout and did not arrive. A reader that has seen enough (`| head`) is no failure.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {
-        match error.kind() {
+        // As `csv` hands on what it was told, it is inside.
+        let inside = error.get_ref().and_then(|inside| match inside.downcast_ref::<csv::Error>()?.kind() {
+            csv::ErrorKind::Io(error) => Some(error.kind()),
+            _ => None,
+        });
+        match inside.unwrap_or(error.kind()) {
             io::ErrorKind::BrokenPipe => Failure { code: 0, message: None },
             _ => Failure::failed(format!("cannot write to stdout: {error}")),
         }

@@ -1,10 +1,11 @@
 //! `pollmark report`: the tables of a comparison made earlier, here or by somebody else.
 
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use super::Failure;
-use crate::report::{Summary, read, schema, splice, terminal, write};
+use super::printing::{Format, Printing, Rows};
+use crate::report::{Summary, csv, json, markdown, read, schema, splice, terminal, write};
 
 /// Shows a comparison made earlier, from its results.json, and writes its report anew if asked.
 #[derive(clap::Args)]
@@ -12,6 +13,7 @@ use crate::report::{Summary, read, schema, splice, terminal, write};
 Examples:
   pollmark report results.json                  the tables, on the terminal
   pollmark report results/                      the same, of a directory `pollmark compare` has written
+  pollmark report results/ --format csv         a line for each cell, for a spreadsheet
   pollmark report results.json --out again      also report.html, report.md, results.csv, tables.tex and plots/*.svg,
                                                 in the directory `again`
   pollmark report results/ --splice README.md   also puts the tables into README.md, between the two lines
@@ -27,6 +29,8 @@ pub(super) struct Arguments {
     /// Put the tables into this Markdown file, between its two marker lines, with the commands that made them.
     #[arg(long, value_name = "FILE")]
     splice: Option<PathBuf>,
+    #[command(flatten)]
+    printing: Printing<Rows>,
     /// Print the JSON Schema of results.json, and nothing else.
     #[arg(long, exclusive = true)]
     schema: bool,
@@ -34,11 +38,11 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let Some(from) = &arguments.record else {
-        return Ok(std::io::stdout().lock().write_all(schema::RESULTS.as_bytes())?);
+        return Ok(io::stdout().lock().write_all(schema::RESULTS.as_bytes())?);
     };
     let record = read(from).map_err(Failure::usage)?;
     let summary = Summary::of(&record);
-    std::io::stdout().lock().write_all(terminal::render(&summary, super::style()).as_bytes())?;
+    print(&summary, arguments.printing.format)?;
     if let Some(directory) = &arguments.out {
         write(&record, directory).map_err(Failure::failed)?;
     }
@@ -50,6 +54,18 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         })?;
     }
     Ok(())
+}
+
+/// A record on stdout, in the form that is asked for.
+pub(super) fn print(summary: &Summary<'_>, format: Format) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match format {
+        Format::Table => out.write_all(terminal::render(summary, super::style()).as_bytes())?,
+        Format::Markdown => out.write_all(markdown::render(summary).as_bytes())?,
+        Format::Json => json::write(summary.record, &mut out)?,
+        Format::Csv => csv::write(summary, &mut out)?,
+    }
+    out.flush()
 }
 
 fn path(path: &Path) -> String {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use pollmark_backends::Registry;
 
 use super::Failure;
+use super::printing::{FORM, Format, Printing, Rows};
 use crate::mechanism::Mechanism;
 use crate::report::semantics::{Record, Said, diff, markdown, terminal};
 
@@ -22,19 +23,16 @@ Examples:
   pollmark semantics --backends epoll,epoll-edge,epoll-oneshot
   pollmark semantics --markdown > semantics.md  to publish
   pollmark semantics --json > linux.json        to keep, or to send to somebody with another system
+  pollmark semantics --format csv > linux.csv   a line for each answer, for a spreadsheet
   pollmark semantics --diff linux.json mac.json")]
 pub(super) struct Arguments {
     /// Which mechanisms, separated by commas; "all" for every variant [default: one of each family].
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     backends: Vec<String>,
-    /// Print JSON, for --diff and for programs.
-    #[arg(long, conflicts_with = "markdown")]
-    json: bool,
-    /// Print Markdown.
-    #[arg(long)]
-    markdown: bool,
+    #[command(flatten)]
+    printing: Printing<Rows>,
     /// Lay two hosts side by side, from what --json printed on each, and mark where they differ.
-    #[arg(long, value_names = ["A.json", "B.json"], num_args = 2, conflicts_with_all = ["backends", "json", "markdown"])]
+    #[arg(long, value_names = ["A.json", "B.json"], num_args = 2, conflicts_with_all = ["backends", FORM])]
     diff: Vec<PathBuf>,
 }
 
@@ -54,10 +52,11 @@ pub(super) fn run(registry: &Registry, arguments: Arguments) -> Result<(), Failu
             io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => Failure::usage(error),
             _ => Failure::failed(error),
         })?;
-    match (arguments.json, arguments.markdown) {
-        (true, _) => record.write(&mut out)?,
-        (_, true) => out.write_all(markdown::render(&record).as_bytes())?,
-        (_, _) => out.write_all(terminal::render(&record, super::style()).as_bytes())?,
+    match arguments.printing.format {
+        Format::Table => out.write_all(terminal::render(&record, super::style()).as_bytes())?,
+        Format::Markdown => out.write_all(markdown::render(&record).as_bytes())?,
+        Format::Json => record.write(&mut out)?,
+        Format::Csv => record.write_csv(&mut out)?,
     }
     let failed = record.cells().filter(|(_, _, cell)| matches!(cell.said, Said::Failed(_))).count();
     if failed > 0 {

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::Failure;
+use super::printing::{Figures, Format, Printing};
 use super::signals::Stop;
 use crate::observe::{View, Watch};
 use crate::report::{terminal, watch};
@@ -30,9 +31,8 @@ pub(super) struct Arguments {
     /// Look once, and end.
     #[arg(long)]
     once: bool,
-    /// Print JSON: a line for each look.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    printing: Printing<Figures>,
     /// Show the descriptors of the process that listens, too. Those of other users are shown to root alone.
     #[arg(long)]
     descriptors: bool,
@@ -81,7 +81,7 @@ fn screen() -> Option<(usize, usize)> {
 
 fn show(view: &View, arguments: &Arguments, screen: Option<(usize, usize)>) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    if arguments.json {
+    if arguments.printing.format == Format::Json {
         return writeln!(out, "{}", serde_json::to_string(view)?);
     }
     let Some((lines, columns)) = screen else {

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::Failure;
+use super::printing::{Format, Printing, Prose};
 use crate::measure::Workload;
 use crate::measure::workload::Preset;
 use crate::report::workloads;
@@ -20,28 +21,24 @@ pub(super) struct Arguments {
     /// Explain these: by their names, or by the paths of files.
     #[arg(value_name = "NAME|FILE")]
     workloads: Vec<String>,
-    /// Print a JSON array of them, whole.
-    #[arg(long, conflicts_with = "markdown")]
-    json: bool,
-    /// Print Markdown.
-    #[arg(long)]
-    markdown: bool,
+    #[command(flatten)]
+    printing: Printing<Prose>,
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
-    let Arguments { workloads: asked, json, markdown } = arguments;
+    let Arguments { workloads: asked, printing } = arguments;
     let chosen = match asked.as_slice() {
         [] => Workload::shipped(),
         asked => {
             asked.iter().map(|name| Workload::find_or_read(name)).collect::<Result<_, _>>().map_err(Failure::usage)?
         }
     };
-    let text = match (json, markdown) {
-        (true, _) => serde_json::to_string_pretty(&chosen).expect("plain fields") + "\n",
-        (_, true) if asked.is_empty() => {
+    let text = match printing.format {
+        Format::Json => serde_json::to_string_pretty(&chosen).expect("plain fields") + "\n",
+        Format::Markdown if asked.is_empty() => {
             workloads::markdown(&chosen) + &workloads::presets_markdown(&Preset::shipped())
         }
-        (_, true) => workloads::markdown(&chosen),
+        Format::Markdown => workloads::markdown(&chosen),
         _ if asked.is_empty() => {
             workloads::list(&chosen, super::style()) + &workloads::presets(&Preset::shipped(), super::style())
         }

@@ -5,13 +5,12 @@
 //! What counts as a change is at least what the A/A controls of both records differed by, and at least 5 %; and what
 //! chance does not explain with all comparisons counted, for of a hundred cells that have not changed five would seem to.
 
+mod programs;
 #[cfg(test)]
 mod tests;
 mod text;
 
 use std::collections::BTreeSet;
-
-use serde_json::{Value, json};
 
 use super::summary::{Cell, Outcome, Subject, Summary, twin};
 use crate::measure::family::{Family, Prior, Scatter};
@@ -146,6 +145,15 @@ impl Sign {
             [Verdict::Win, Verdict::Lose] | [Verdict::Lose, Verdict::Win] => Some(false),
             [one, other] if one == other && *one != Verdict::Once => Some(true),
             _ => None,
+        }
+    }
+
+    /// The same in words.
+    pub fn word(&self) -> &'static str {
+        match self.agree() {
+            Some(true) => "the same",
+            Some(false) => "the opposite",
+            None => "not both anything",
         }
     }
 }
@@ -333,47 +341,6 @@ impl<'a> Diff<'a> {
     pub fn is_worse(&self) -> bool {
         let worse = |verdict: &Verdict| matches!(verdict, Verdict::Lose | Verdict::Void(_));
         self.changes.iter().any(|change| worse(&change.verdict))
-    }
-
-    /// All of it, for programs.
-    pub fn to_json(&self) -> Value {
-        let facts = |facts: &[(&str, String, String)]| {
-            facts.iter().map(|(name, one, other)| json!({"name": name, "a": one, "b": other})).collect::<Vec<_>>()
-        };
-        let estimate = |estimate: &Estimate| {
-            let interval = estimate.interval.map(|interval| [interval.low, interval.high]);
-            json!({"value": estimate.value, "interval": interval})
-        };
-        let change = |one: &Change| {
-            let why = match &one.verdict {
-                Verdict::Missing(why) | Verdict::Void(why) => Some(why),
-                _ => None,
-            };
-            json!({
-                "subject": one.subject, "idle": one.idle, "load": one.load, "metric": one.metric.name(),
-                "a": one.medians[0], "b": one.medians[1], "b_to_a": one.ratio.as_ref().map(estimate),
-                "chance": one.chance, "smallest_effect": one.smallest_effect,
-                "verdict_alone": one.alone.word(), "verdict": one.verdict.word(), "reason": why,
-            })
-        };
-        let sign = |one: &Sign| {
-            json!({
-                "subject": one.subject, "reference": one.reference, "idle": one.idle, "load": one.load,
-                "a": estimate(&one.ratios[0]), "b": estimate(&one.ratios[1]), "agree": one.agree(),
-            })
-        };
-        let growth =
-            |one: &Growth| json!({"subject": one.subject, "load": one.load, "a": one.slopes[0], "b": one.slopes[1]});
-        json!({
-            "same_machine": self.is_same_machine(),
-            "machines": facts(&self.machines),
-            "hosts": facts(&self.before.record.host.differences(&self.after.record.host)),
-            "smallest_change": {"cpu_ns_per_request": self.margins[0], "p99_ns": self.margins[1]},
-            "compared": {"cpu_ns_per_request": self.compared[0], "p99_ns": self.compared[1]},
-            "changes": self.changes.iter().map(change).collect::<Vec<_>>(),
-            "signs": self.signs.iter().map(sign).collect::<Vec<_>>(),
-            "growths": self.growths.iter().map(growth).collect::<Vec<_>>(),
-        })
     }
 }
 

@@ -72,6 +72,39 @@ fn a_record_made_elsewhere_is_shown_and_written_anew() {
 }
 
 #[test]
+fn each_form_of_a_record_on_stdout_is_the_file_of_that_form() {
+    let scratch = Scratch::new("forms");
+    write(&record(), &scratch.0).expect("writable");
+    let record = scratch.path("");
+    let printed = |arguments: &[&str]| {
+        let output = run(&[&["report", &record], arguments].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    for (form, file) in [("json", "results.json"), ("csv", "results.csv"), ("markdown", "report.md")] {
+        assert!(printed(&["--format", form]) == fs::read(scratch.0.join(file)).expect("written"), "{file}");
+        assert_eq!(printed(&["--format", form]), printed(&[&format!("--{form}")]));
+    }
+    assert_eq!(printed(&["--format", "table"]), printed(&[]));
+    fails(&run(&["report", &record, "--format", "xml"]), 2, &["xml", "table, markdown, json, csv"]);
+    fails(&run(&["report", &record, "--json", "--format", "csv"]), 2, &["--json", "--format"]);
+}
+
+#[test]
+#[cfg(unix)]
+fn whoever_has_seen_enough_of_a_spreadsheet_is_no_failure() {
+    let scratch = Scratch::new("enough");
+    write(&record(), &scratch.0).expect("writable");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pollmark"));
+    command.args(["report", &scratch.path(""), "--csv"]).stdout(std::process::Stdio::piped());
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().expect("the program under test");
+    // Nobody reads: well before the record has been read.
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!((output.status.code(), &*output.stderr), (Some(0), &b""[..]));
+}
+
+#[test]
 fn tables_are_put_between_the_markers_of_a_file_and_nowhere_else() {
     let scratch = Scratch::new("splice");
     write(&record(), &scratch.0.join("made")).expect("writable");
@@ -106,6 +139,10 @@ fn a_record_against_itself_is_indistinguishable_and_against_a_faster_one_it_lose
     assert_eq!(itself.status.code(), Some(0), "{shown}");
     assert!(shown.contains("B against A: 2 indistinguishable, 1 missing."), "{shown}");
     assert!(shown.contains("kqueue") && shown.contains("in both: not on this system"), "{shown}");
+    let csv = String::from_utf8(run(&["diff", &slow, &fast, "--csv"]).stdout).expect("text");
+    assert!(csv.starts_with("kind,subject,") && csv.lines().any(|line| line.starts_with("change,epoll,")), "{csv}");
+    let markdown = String::from_utf8(run(&["diff", &slow, &fast, "--markdown"]).stdout).expect("text");
+    assert!(markdown.contains("| mechanism |") && markdown.contains("| epoll |"), "{markdown}");
     let json = run(&["diff", &slow, &fast, "--json"]);
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("one JSON object");
     assert_eq!((&json["same_machine"], &json["changes"][0]["verdict"]), (&true.into(), &"win".into()), "{json}");

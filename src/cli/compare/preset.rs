@@ -43,7 +43,7 @@ pub(super) fn run(registry: &Registry, mut arguments: Arguments, name: &str) -> 
     let count = planned.len();
     for (at, (workload, comparison, directory)) in planned.into_iter().enumerate() {
         eprintln!("{} of {count}: {}", at + 1, workload.name);
-        let record = match measure(comparison, &directory, &stop) {
+        let record = match measure(comparison, &directory, &stop, arguments.printing.format) {
             Ok(record) => record,
             Err(interrupted) if stop.outcome().is_err() => return Err(interrupted),
             // What is beyond this host's limits keeps nobody from measuring the others.

@@ -99,6 +99,15 @@ fn of_two_machines_signs_and_shapes_are_compared_and_the_reader_is_cautioned() {
     assert!(shown.contains("CAUTION") && shown.contains("another") && shown.contains("the opposite"), "{shown}");
     assert!(!shown.contains("B/A") && !shown.contains("LOSE"), "{shown}");
     assert_eq!(diff.to_json()["changes"].as_array().map(Vec::len), Some(0));
+    let mut lines = Vec::new();
+    diff.write_csv(&mut lines).expect("memory");
+    let lines = String::from_utf8(lines).expect("text");
+    for (kind, count) in [("sign", diff.signs.len()), ("growth", diff.growths.len()), ("change", 0)] {
+        assert_eq!(lines.lines().filter(|line| line.starts_with(&format!("{kind},"))).count(), count, "{lines}");
+    }
+    assert!(lines.contains(",the opposite,"), "{lines}");
+    let markdown = diff.to_markdown();
+    assert!(markdown.contains("| poll |") && markdown.contains("CAUTION"), "{markdown}");
 }
 
 #[test]

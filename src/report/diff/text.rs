@@ -6,6 +6,7 @@ use super::{Change, Diff, Metric, Sign, Verdict};
 use crate::measure::record::Load;
 use crate::measure::stats::Estimate;
 use crate::report::format::{factor, grouped, micros, percent, plain, three_digits};
+use crate::report::markdown;
 use crate::report::table::{Column, Kind, Row, Table};
 use crate::report::terminal::{Style, draw, wrap};
 use crate::report::wording::Wording;
@@ -14,12 +15,23 @@ impl Diff<'_> {
     /// Everything, in words and tables; what follows from it comes last.
     pub fn render(&self, style: Style) -> String {
         let mut out = String::new();
-        let tables = if self.is_same_machine() { self.of_one_machine() } else { self.of_two_machines() };
-        tables.iter().for_each(|table| draw(&mut out, table, style));
+        self.tables().iter().for_each(|table| draw(&mut out, table, style));
         for line in self.lines() {
             wrap(&mut out, &plain(&line), style);
         }
         out
+    }
+
+    /// The same as Markdown, to publish or to say of a change.
+    pub fn to_markdown(&self) -> String {
+        let mut out = String::new();
+        self.tables().iter().for_each(|table| markdown::draw(&mut out, table));
+        markdown::paragraphs(&mut out, self.lines());
+        out
+    }
+
+    fn tables(&self) -> Vec<Table> {
+        if self.is_same_machine() { self.of_one_machine() } else { self.of_two_machines() }
     }
 
     fn of_one_machine(&self) -> Vec<Table> {
@@ -57,15 +69,14 @@ impl Diff<'_> {
             let against = format!("× {}", plain(&signs[0].reference));
             let heads = [("mechanism", 0), (against.as_str(), 0), ("in A", 0), ("in B", 0), ("both say", 0)];
             let row = |sign: &Sign| {
-                let said = match sign.agree() {
-                    Some(true) => "the same",
-                    Some(false) => "the opposite",
-                    None => "not both anything",
-                };
                 let [a, b] =
                     [0, 1].map(|at| format!("{} {}", factor(sign.ratios[at].value), relation(&sign.verdicts[at])));
                 let kind = if sign.agree() == Some(false) { Kind::Control } else { Kind::Ordinary };
-                Row { kind, cells: vec![sign.subject.clone(), String::new(), a, b, said.to_owned()], reason: None }
+                Row {
+                    kind,
+                    cells: vec![sign.subject.clone(), String::new(), a, b, sign.word().to_owned()],
+                    reason: None,
+                }
             };
             tables.push(Table {
                 title: self.title(*idle, *load),

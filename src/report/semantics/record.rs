@@ -247,6 +247,26 @@ impl Record {
         out.write_all(b"\n")
     }
 
+    /// A line for each answer, for spreadsheets, after one with the names of its columns.
+    ///
+    /// # Errors
+    /// What writing gave.
+    pub fn write_csv(&self, out: impl Write) -> io::Result<()> {
+        let mut out = csv::Writer::from_writer(out);
+        out.write_record(["chapter", "scenario", "when", "mechanism", "kernel_says", "said", "differs", "notes"])?;
+        for scenario in &self.scenarios {
+            for moment in &scenario.moments {
+                for cell in &moment.cells {
+                    let (said, differs) = (cell.said.to_string(), cell.differs.to_string());
+                    let notes = cell.notes.iter().map(usize::to_string).collect::<Vec<_>>().join(" ");
+                    let place = [&scenario.chapter, &scenario.name, &moment.when, &cell.mechanism];
+                    out.write_record(place.into_iter().chain([&cell.raw, &said, &differs, &notes]))?;
+                }
+            }
+        }
+        out.flush()
+    }
+
     /// Reads one that was written here or elsewhere.
     ///
     /// # Errors
