@@ -112,7 +112,7 @@ pub(super) struct Arguments {
     /// Exactly so many rounds [default: as many as fit, at least 3].
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
-    /// Where to keep every trial as it is measured, and to leave results.json, results.csv, report.md, report.html,
+    /// Where to keep every trial as it is measured, and to leave results.json, results.csv, trials.csv, report.md, report.html,
     /// latencies as HdrHistogram logs, how to repeat and to cite it, and sums [default: pollmark-out/TIME].
     #[arg(long, value_name = "DIRECTORY")]
     out: Option<PathBuf>,

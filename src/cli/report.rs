@@ -14,8 +14,8 @@ Examples:
   pollmark report results.json                  the tables, on the terminal
   pollmark report results/                      the same, of a directory `pollmark compare` has written
   pollmark report results/ --format csv         a line for each cell, for a spreadsheet
-  pollmark report results.json --out again      also report.html, report.md, results.csv, tables.tex and plots/*.svg,
-                                                in the directory `again`
+  pollmark report results.json --out again      also report.html, report.md, results.csv, trials.csv, tables.tex
+                                                and plots/*.svg, in the directory `again`
   pollmark report results/ --splice README.md   also puts the tables into README.md, between the two lines
                                                 <!-- pollmark: begin --> and <!-- pollmark: end -->
   pollmark report --schema                      what a results.json consists of, as JSON Schema")]

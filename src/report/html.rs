@@ -21,6 +21,7 @@ use super::summary::{Subject, Summary};
 use super::sums::SUMS;
 use super::table::{self, Kind, Row, Table};
 use super::text;
+use super::trials::{self, Trials};
 use crate::measure::record::Load;
 
 const STYLE: &str = include_str!("html/page.css");
@@ -51,12 +52,16 @@ pub(super) fn render_with(summary: &Summary<'_>, groups: &[Drawn]) -> String {
         groups.iter().enumerate().for_each(|(at, group)| charts_of(&mut out, group, at));
         overviews(&mut out, summary);
         out.push_str("<section id=\"every-load\">\n<h2>Every load</h2>\n");
-        text::legend(summary).for_each(|line| paragraph(&mut out, "legend", line));
+        text::legend(summary).chain([trials::LEGEND]).for_each(|line| paragraph(&mut out, "legend", line));
+        let trials = Trials::of(record);
         for (at, (idle, load)) in summary.tables().filter(measured).enumerate() {
             let open = if at == 0 { " open" } else { "" };
             let _ = writeln!(out, "<details{open}><summary>{}</summary>", table::load(summary, idle, load));
+            // Inside: whoever is led here finds it unfolded.
+            let _ = writeln!(out, "<div id=\"{}\">", place(summary, idle, load));
             draw(&mut out, summary, &table::ranking(summary, idle, load));
-            out.push_str("</details>\n");
+            trials.draw(&mut out, summary, idle, load);
+            out.push_str("</div>\n</details>\n");
         }
         out.push_str("</section>\n");
     }
@@ -95,6 +100,19 @@ pub(super) fn page(title: &str, body: &str) -> String {
     )
 }
 
+/// Where on the page a load is.
+fn place(summary: &Summary<'_>, idle: u32, load: Load) -> String {
+    let at = summary.tables().position(|table| table == (idle, load)).unwrap_or_default();
+    format!("load-{at}")
+}
+
+/// A sentence or a heading, and where on the page the figures in it come from: the place, and what is there.
+pub(super) fn sourced(out: &mut String, element: &str, text: &str, (place, what): (&str, &str)) {
+    let text = escape(&plain(text));
+    let end = element.split(' ').next().unwrap_or_default();
+    let _ = writeln!(out, "<{element}>{text} <a class=\"source\" href=\"#{place}\">{what}</a></{end}>");
+}
+
 /// The claim, the answer, the crossover, and how far they go.
 fn first_screen(out: &mut String, summary: &Summary<'_>, name: &str, groups: &[Drawn]) {
     let record = summary.record;
@@ -106,8 +124,13 @@ fn first_screen(out: &mut String, summary: &Summary<'_>, name: &str, groups: &[D
         paragraph(out, "", &about.shows);
     }
     out.push_str("<section class=\"answer\" aria-labelledby=\"answer\">\n<h2 id=\"answer\">The answer</h2>\n");
-    text::finding(summary).iter().for_each(|line| paragraph(out, "lead", line));
-    paragraph(out, "", &text::headline(summary));
+    if let Some((line, (idle, load))) = text::finding(summary).zip(text::found_at(summary)) {
+        sourced(out, "p class=\"lead\"", &line, (&place(summary, idle, load), "its figures and trials"));
+    }
+    match summary.tables().any(|(idle, load)| summary.is_measured(idle, load)) {
+        true => sourced(out, "p", &text::headline(summary), ("every-load", "every load")),
+        false => paragraph(out, "", &text::headline(summary)),
+    }
     if let Some(table) = table::leaders(summary) {
         let _ = writeln!(out, "<h3>{}</h3>", escape(&table.title));
         draw(out, summary, &table);
@@ -115,7 +138,8 @@ fn first_screen(out: &mut String, summary: &Summary<'_>, name: &str, groups: &[D
     prediction::why(out, summary);
     let crossovers = model::crossovers(summary);
     if !crossovers.is_empty() {
-        out.push_str("<h3>Where it turns</h3>\n<ul>\n");
+        sourced(out, "h3", "Where it turns", ("model", "the model"));
+        out.push_str("<ul>\n");
         crossovers.iter().for_each(|line| writeln!(out, "<li>{}", escape(&plain(line))).expect("a string takes it"));
         out.push_str("</ul>\n");
     }
@@ -335,7 +359,8 @@ mod tests {
             // Links lead into the page, or to the files beside it.
             for link in page.split("href=\"").skip(1).map(|rest| rest.split('"').next().expect("an end")) {
                 let beside = crate::report::FILES.contains(&link) || link == SUMS;
-                assert!(beside || link.starts_with('#'), "{name}: {link}");
+                let within = |place: &str| page.contains(&format!("id=\"{place}\""));
+                assert!(beside || link.strip_prefix('#').is_some_and(within), "{name}: {link}");
             }
             // The only address is SVG's name, which nobody fetches.
             assert_eq!(page.matches("http://").count(), page.matches("http://www.w3.org/2000/svg").count(), "{name}");
@@ -380,7 +405,7 @@ mod tests {
         assert!(page.contains("more lines are in the data of the picture"));
         let every = page.split("id=\"every-load\"").nth(1).and_then(|rest| rest.split("</section>").next());
         let rows = every.expect("tables").matches("<tr class=").count();
-        assert_eq!(rows, summary.cells.len(), "each cell has its row");
+        assert_eq!(rows, summary.cells.len() + record.trials.len(), "each cell has its row, and each trial");
         let pictures = crate::report::plots::pictures(&summary).len();
         assert!(pictures > page.matches("<figure>").count(), "all are files");
     }

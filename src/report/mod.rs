@@ -12,6 +12,7 @@
 //! | two records, the one against the other | `diff.rs`, `diff/` |
 //! | many records of one machine, each against the one before | `history.rs`, `history/` |
 //! | latencies as other tools read them; those of several loads as one | `hlog.rs` `merge.rs` `percentiles.rs` |
+//! | what each figure is made of, trial by trial | `trials.rs` |
 //! | one exporter each | `terminal.rs` `json.rs` `csv.rs` `markdown.rs` `html.rs` `latex.rs` |
 //! | plots by themselves, and tables in the files of others | `plots.rs` `splice.rs` |
 //! | which plots are made of it, and how each is drawn | `charts.rs` `charts/`, `plot/` |
@@ -60,6 +61,7 @@ mod sums;
 mod table;
 pub mod terminal;
 mod text;
+pub mod trials;
 pub mod watch;
 mod wording;
 pub mod workloads;
@@ -79,9 +81,10 @@ pub use summary::{Calls, Cell, Figures, Noise, OpenFigures, Outcome, Pairs, Stan
 pub use sums::SUMS;
 
 /// The files of a result directory, in the order they are written.
-pub const FILES: [&str; 11] = [
+pub const FILES: [&str; 12] = [
     "results.json",
     "results.csv",
+    "trials.csv",
     "report.md",
     "report.html",
     "tables.tex",
@@ -114,6 +117,7 @@ pub fn write(record: &Record, directory: &Path) -> io::Result<()> {
         replace(&directory.join(name), |out| match name {
             "results.json" => json::write(record, out),
             "results.csv" => csv::write(&summary, out),
+            "trials.csv" => trials::write(record, out),
             "report.md" => out.write_all(markdown::render(&summary).as_bytes()),
             "report.html" => out.write_all(html::render_with(&summary, &drawn).as_bytes()),
             "tables.tex" => out.write_all(latex::render(&summary).as_bytes()),

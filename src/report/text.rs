@@ -107,11 +107,16 @@ pub(super) fn headline(summary: &Summary<'_>) -> String {
     )
 }
 
-/// What idle connections do: who stands where in the table with the most of them and the fewest active ones.
-pub(super) fn finding(summary: &Summary<'_>) -> Option<String> {
+/// The table with the most idle connections and the fewest active ones.
+pub(super) fn found_at(summary: &Summary<'_>) -> Option<(u32, Load)> {
     let fewest = summary.loads.iter().find(|&&load| summary.idle.iter().any(|&idle| summary.is_measured(idle, load)));
     let load = *fewest?;
-    let idle = summary.idle.iter().copied().rfind(|&idle| summary.is_measured(idle, load))?;
+    Some((summary.idle.iter().copied().rfind(|&idle| summary.is_measured(idle, load))?, load))
+}
+
+/// What idle connections do: who stands where in the table that [`found_at`] names.
+pub(super) fn finding(summary: &Summary<'_>) -> Option<String> {
+    let (idle, load) = found_at(summary)?;
     let (mut best, mut equal, mut others) = (None, Vec::new(), Vec::new());
     for cell in summary.ranked(idle, load) {
         let Some(figures) = cell.figures() else { continue };

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::super::charts::{loads_one_by_one, look};
 use super::super::format::{grouped, html as escape, plain};
-use super::super::html::{draw, paragraph};
+use super::super::html::{draw, paragraph, sourced};
 use super::super::plot::{Bar, Bars, Group, Plot};
 use super::super::summary::{Cell, Summary};
 use super::super::table;
@@ -73,7 +73,8 @@ pub(in crate::report) fn why(out: &mut String, summary: &Summary<'_>) {
     if lines.is_empty() {
         return;
     }
-    out.push_str("<h3>Why</h3>\n<ul>\n");
+    sourced(out, "h3", "Why", ("reasons", "the reckoning"));
+    out.push_str("<ul>\n");
     out.extend(lines.iter().map(|line| format!("<li>{}\n", escape(&plain(line)))));
     out.push_str("</ul>\n");
 }
