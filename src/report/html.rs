@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use sha2::{Digest, Sha256};
 
+use super::cautions;
 use super::charts;
 use super::format::{grouped, html as escape, plain};
 use super::latency;
@@ -151,7 +152,7 @@ fn first_screen(out: &mut String, summary: &Summary<'_>, name: &str, groups: &[D
     if let Some(about) = &record.workload {
         paragraph(out, "", &format!("What it does not show: {}", about.hides));
     }
-    record.warnings.iter().for_each(|warning| paragraph(out, "warning", &format!("Warning: {warning}")));
+    cautions::of(summary).iter().for_each(|caution| paragraph(out, "warning", &format!("Warning: {caution}")));
     out.push_str("</section>\n<nav aria-label=\"On this page\"><ul>\n");
     for (at, group) in groups.iter().enumerate() {
         let _ = writeln!(out, "<li><a href=\"#plots-{at}\">{}</a>", escape(&plain(&group.title)));

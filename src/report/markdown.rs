@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::cautions;
 use super::format::{markdown as escape, plain};
 use super::latency;
 use super::model;
@@ -22,9 +23,7 @@ pub fn render(summary: &Summary<'_>) -> String {
     if !workload.is_empty() {
         list(&mut out, "What was done", workload.into_iter().map(|(head, text)| format!("{head}: {text}")));
     }
-    for warning in &summary.record.warnings {
-        paragraphs(&mut out, [format!("Warning: {warning}")]);
-    }
+    paragraphs(&mut out, cautions::of(summary).iter().map(|caution| format!("Warning: {caution}")));
     overviews(&mut out, summary);
     latency::tables(summary).iter().for_each(|table| draw(&mut out, table));
     model::table(summary).iter().for_each(|table| draw(&mut out, table));

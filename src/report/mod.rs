@@ -3,6 +3,7 @@
 //! | idea | file |
 //! |---|---|
 //! | figures, intervals, ranks: what every exporter stands on | `summary.rs` |
+//! | what stands against it, and what to do next | `cautions.rs` |
 //! | the cost model, as a table and in sentences | `model.rs` |
 //! | why rows differ: cells taken apart, and the reasons in sentences | `prediction.rs`, `prediction/` |
 //! | latency against what is offered in an open loop, as tables | `latency.rs` |
@@ -26,6 +27,7 @@
 //! | not of a record, but of what can be asked for | `workloads.rs` `contestants.rs` |
 
 pub mod advice;
+mod cautions;
 mod charts;
 pub mod citation;
 pub mod contestants;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::cautions;
 use super::format::plain;
 use super::latency;
 use super::model;
@@ -57,8 +58,8 @@ pub fn render(summary: &Summary<'_>, style: Style) -> String {
         let code = if gate.verdict == Verdict::Pass { GREEN } else { RED };
         wrap(&mut out, &format!("gate {}: {}", paint(verdict, code, style), plain(&finding)), style);
     }
-    for warning in &summary.record.warnings {
-        wrap(&mut out, &format!("warning: {}", plain(warning)), style);
+    for caution in cautions::of(summary) {
+        wrap(&mut out, &format!("warning: {}", plain(&caution)), style);
     }
     if !out.is_empty() {
         out.push('\n');
