@@ -1,7 +1,7 @@
 //! Tables as text cells, before anybody decides how they are drawn.
 
 use super::format::{factor, grouped, micros, three_digits};
-use super::summary::{Cell, Figures, Outcome, Standing, Summary};
+use super::summary::{Cell, Figures, Outcome, Standing, Subject, Summary};
 use super::wording::Wording;
 use crate::measure::record::Load;
 
@@ -111,12 +111,17 @@ fn ranking_row(summary: &Summary<'_>, cell: &Cell) -> Row {
         Outcome::Missing(reason) => return absent(&subject.name, reason.clone()),
         Outcome::Void(reason) => return absent(&subject.name, format!("void: {reason}")),
     };
-    let kind = match figures.standing {
+    let kind = kind(subject, figures);
+    Row { kind, cells: [vec![rank(figures), subject.name.clone()], texts(figures)].concat(), reason: None }
+}
+
+/// How a row with these figures is set off.
+pub(super) fn kind(subject: &Subject, figures: &Figures) -> Kind {
+    match figures.standing {
         _ if subject.control => Kind::Control,
         Standing::Best | Standing::Indistinguishable => Kind::Leading,
         Standing::Rank(_) | Standing::Unranked => Kind::Ordinary,
-    };
-    Row { kind, cells: [vec![rank(figures), subject.name.clone()], texts(figures)].concat(), reason: None }
+    }
 }
 
 fn absent(name: &str, reason: String) -> Row {

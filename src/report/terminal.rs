@@ -1,5 +1,7 @@
 //! The terminal's tables: aligned, as wide as the terminal, coloured only if asked.
 
+mod bars;
+
 use std::fmt::Write;
 
 use super::cautions;
@@ -9,7 +11,7 @@ use super::model;
 use super::population;
 use super::prediction;
 use super::summary::Summary;
-use super::table::{self, Kind, Row, Table};
+use super::table::{self, Kind, Table};
 use super::text;
 use crate::measure::record::Verdict;
 
@@ -71,6 +73,8 @@ pub fn render(summary: &Summary<'_>, style: Style) -> String {
     text::workload(summary).iter().take(1).for_each(|(head, text)| wrap(&mut out, &format!("{head} {text}."), style));
     wrap(&mut out, &text::method(summary), style);
     wrap(&mut out, &text::noise(summary), style);
+    out.push('\n');
+    bars::draw(&mut out, summary, style);
     wrap(&mut out, &text::headline(summary), style);
     text::finding(summary).iter().for_each(|line| wrap(&mut out, line, style));
     prediction::finding(summary).iter().for_each(|line| wrap(&mut out, line, style));
@@ -96,7 +100,7 @@ pub(super) fn draw(out: &mut String, table: &Table, style: Style) {
         let _ = writeln!(
             out,
             "{}",
-            match kind_code(row) {
+            match kind_code(row.kind) {
                 Some(code) => paint(line.trim_end(), code, style),
                 None => line.trim_end().to_owned(),
             }
@@ -105,8 +109,8 @@ pub(super) fn draw(out: &mut String, table: &Table, style: Style) {
     out.push('\n');
 }
 
-fn kind_code(row: &Row) -> Option<&'static str> {
-    match row.kind {
+fn kind_code(kind: Kind) -> Option<&'static str> {
+    match kind {
         Kind::Leading => Some(GREEN),
         Kind::Ordinary => None,
         Kind::Control | Kind::Absent => Some(FAINT),
