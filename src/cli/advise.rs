@@ -31,12 +31,12 @@ use crate::report::{self, advice};
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  pollmark advise --port 6379                              watch for 5 s, measure for a minute
-  pollmark advise --port 6379 --record pollmark-out/model  by a record of this machine
-  pollmark advise --port 6379 --record pollmark-out/model --no-replay --for 60s
-                                                           nothing is measured, only predicted
+  pollmark advise --port 6379                        watch for 5 s, measure for a minute
+  pollmark advise --port 6379 --record results     by a record of this machine
+  pollmark advise --port 6379 --record results --no-replay --for 60s
+                                                     nothing is measured, only predicted
   pollmark advise --port 6379 --backends epoll,uring --save redis.toml
-  pollmark compare --workload ./redis.toml                 the same pattern again, for as long as one likes")]
+  pollmark compare --workload ./redis.toml           the same pattern again, as long as one likes")]
 pub(super) struct Arguments {
     /// Which port.
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]

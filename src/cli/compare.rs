@@ -32,22 +32,22 @@ Examples:
   pollmark compare                                  one of each family, in about 90 s
   pollmark compare --quick                          a smoke test in 15 s; not for publishing
   pollmark compare --backends epoll,poll --idle 0,9000 --active 1 --rounds 10
-  pollmark compare --backends all --out results     edge-triggered and oneshot too, and what newer kernels add
-  pollmark compare --backends variants              what newer kernels add, beside what it is added to
+  pollmark compare --backends all --out results     edge-triggered, oneshot, and what is new
+  pollmark compare --backends variants              what is new in kernels, beside what is not
   pollmark compare --backends epoll --idle 99900 --active 100 --processes 6 --rounds 1
                                                     more connections than one process may hold
   pollmark compare --backends epoll --threads 1,2 --sharing all --idle 0 --active 10,100
-                                                    more than one core, in each way of sharing a port
+                                                    more cores, in each way of sharing a port
   pollmark compare --quick --format csv > quick.csv the figures of each cell, for a spreadsheet
-  pollmark compare --shape                          does poll's cost grow in proportion, and epoll's not at all?
-  pollmark compare --workload idle-crowd            another question; `pollmark workloads` lists them
+  pollmark compare --shape                          does poll's cost grow, and epoll's not?
+  pollmark compare --workload idle-crowd            another question; see `pollmark workloads`
   pollmark compare --workload ./mine.toml           one of your own
-  pollmark compare --preset classic                 the published experiments of the field; planned for 7 minutes
+  pollmark compare --preset classic                 the published experiments, in 7 minutes
   pollmark compare --idle 0,5000 --active 50 --offered 50,90
-                                                    latency where half of what each can do is asked of it, and more
-  pollmark compare --resume results                 what an interruption, even kill -9, has left to be measured
+                                                    latency at half of what each can do, and more
+  pollmark compare --resume results                 what an interruption has left, even kill -9
   pollmark compare --contestant benches/contestants/c-epoll.toml --contestant ./mine.toml
-                                                    servers that are not ours, as a class of their own")]
+                                                    servers that are not ours, in their own class")]
 pub(super) struct Arguments {
     /// What is done to each server, by its name (see `pollmark workloads`) or by the path of a file.
     #[arg(long, value_name = "NAME|FILE", default_value = "default")]

@@ -13,10 +13,10 @@ use crate::report::contestants;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  pollmark contestants                                     those of the source tree
-  pollmark contestants benches/contestants/libuv.toml      one of them
-  pollmark contestants --build                             each built by its own command, then listed
-  pollmark contestants ./mine.toml --json                  one of your own, for a program")]
+  pollmark contestants                                 those of the source tree
+  pollmark contestants benches/contestants/libuv.toml  one of them
+  pollmark contestants --build                         each built by its own command, then listed
+  pollmark contestants ./mine.toml --json              one of your own, for a program")]
 pub(super) struct Arguments {
     /// Files that describe one each, or folders of such files [default: benches/contestants].
     #[arg(value_name = "FILE|FOLDER")]

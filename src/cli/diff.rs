@@ -15,7 +15,7 @@ use crate::report::{Diff, read};
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  pollmark diff before after                    did a change of the program, or of the kernel, cost anything?
+  pollmark diff before after                    did a change of program or kernel cost anything?
   pollmark diff before/results.json after --json
   pollmark diff before after --markdown         for a comment on the change
   pollmark diff benches/records/RECORD results  does this machine confirm what another one says?")]

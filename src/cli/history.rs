@@ -18,9 +18,9 @@ use crate::report::read;
 #[command(after_help = "\
 Examples:
   pollmark history results/*                        records of a year, the oldest first
-  pollmark history before after --gate calls=1      exit 1 if after makes 1 % more system calls per request
+  pollmark history before after --gate calls=1      exit 1 if after makes 1 % more calls a request
   pollmark history before after --gate calls=1 --gate instructions=2 --markdown
-                                                    what .github/workflows/counts.yml asks of each change")]
+                                                    as .github/workflows/counts.yml asks of each")]
 pub(super) struct Arguments {
     /// The results.json of each, or the directory it is in.
     #[arg(required = true, value_name = "RECORD")]

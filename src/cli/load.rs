@@ -33,15 +33,17 @@ Examples:
   pollmark load --target 127.0.0.1:7000 --idle 1000 --active 10
   pollmark load --target localhost:7 --size 1024 --duration 5s --json
   pollmark load --target [::1]:7000 --active 4 --requests 100000
-  pollmark load --target 127.0.0.1:7000 --active 4 --churn     a connection for each exchange; --churn=10: for ten
+  pollmark load --target 127.0.0.1:7000 --active 4 --churn      a connection for each exchange;
+                                                                --churn=10: for ten exchanges
   pollmark load --target 127.0.0.1:7000 --active 4 --outstanding 16
                                                     up to 16 payloads under way on each connection
   pollmark load --target 127.0.0.1:7000 --active 100 --rate 20000
-                                                    an open loop: latency of a system that is asked by others
+                                                    an open loop: as others would ask
   pollmark load --target server:7000 --active 100 --rate 20000 --hdr-log here.hlog
                                                     one of several hosts; see `pollmark merge`
   pollmark load --target unix:/tmp/echo.sock --idle 1000 --active 10
-  pollmark load --target 127.0.0.1:7000 --idle 99900 --active 100 --processes 6 --sources 127.0.0.1-127.0.0.12")]
+  pollmark load --target 127.0.0.1:7000 --idle 99900 --active 100 --processes 6 \\
+    --sources 127.0.0.1-127.0.0.12")]
 pub(super) struct Arguments {
     /// The echo server: HOST:PORT, unix:/PATH, or on Linux unix:@NAME.
     #[arg(long, value_name = "ADDRESS")]

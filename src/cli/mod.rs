@@ -18,6 +18,7 @@ mod completions;
 mod contestants;
 mod diff;
 mod explain;
+mod help;
 mod history;
 mod limits;
 mod load;
@@ -47,7 +48,8 @@ use crate::report::terminal;
 
 /// Which readiness mechanism should this server use, on this machine, under this load, and why?
 #[derive(Parser)]
-#[command(name = "pollmark", version = VERSION, after_help = EXIT_CODES, disable_help_subcommand = true)]
+#[command(name = "pollmark", version = VERSION, disable_help_subcommand = true, max_term_width = HELP_WIDTH)]
+#[command(after_help = EXIT_CODES, after_long_help = help::way_in(EXIT_CODES), mut_subcommands = help::with_output)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -73,6 +75,9 @@ enum Command {
     Completions(completions::Arguments),
 }
 
+/// Columns of the help, on a terminal that has them.
+const HELP_WIDTH: usize = 100;
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
@@ -82,7 +87,12 @@ Exit codes:
        nothing was asked
   2    nothing was tried: a wrong argument, or a limit of this host that does not allow it
   130  interrupted (Ctrl-C); what was measured until then is kept
-  143  terminated, likewise";
+  143  terminated, likewise
+
+Environment:
+  COLUMNS           how wide tables may be where stdout is no terminal (200)
+  NO_COLOR          no colours
+  POLLMARK_BACKEND  what `pollmark serve` waits by, unless --backend says so";
 
 /// Runs the command with the mechanisms of `registry`; `arguments` begin with the program's name.
 ///
@@ -175,12 +185,14 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// How tables are to look on stdout: as wide as the terminal, and coloured unless NO_COLOR is set; plain elsewhere.
+/// How tables are to look on stdout: as wide as the terminal, and coloured unless NO_COLOR is set. Elsewhere plain, and as wide
+/// as COLUMNS says.
 fn style() -> terminal::Style {
     let terminal = console::Term::stdout();
+    let asked = || std::env::var("COLUMNS").ok()?.parse().ok();
     match terminal.size_checked() {
         Some((_, columns)) => terminal::Style { width: columns.into(), colour: console::colors_enabled() },
-        None => terminal::Style::default(),
+        None => asked().map_or_else(terminal::Style::default, |width| terminal::Style { width, colour: false }),
     }
 }
 
@@ -263,6 +275,28 @@ mod tests {
             assert!(help.contains("Examples:\n  pollmark "), "{} has no examples:\n{help}", command.get_name());
         }
         Cli::command().debug_assert();
+    }
+
+    /// The command as a whole, and each sub-command, as they are once arguments are read.
+    fn commands() -> Vec<clap::Command> {
+        let mut whole = Cli::command();
+        whole.build();
+        whole.get_subcommands().cloned().chain([whole.clone()]).collect()
+    }
+
+    #[test]
+    fn the_long_help_shows_what_an_example_prints_and_the_short_one_does_not() {
+        for mut command in commands() {
+            let name = command.get_name().to_owned();
+            let help = command.render_long_help().to_string();
+            let (_, printed) =
+                help.split_once("What it prints:\n  $ pollmark ").unwrap_or_else(|| panic!("{name}: {help}"));
+            let lines = printed.lines().skip(1).take_while(|line| line.is_empty() || line.starts_with("  "));
+            let lines = lines.filter(|line| !["", "  …"].contains(line)).count();
+            assert!((1..=16).contains(&lines), "{name}: {lines} lines: {help}");
+            let help = command.render_help().to_string();
+            assert!(!help.contains("What it prints") && help.contains("see more with '--help'"), "{name}: {help}");
+        }
     }
 
     #[test]

@@ -24,13 +24,14 @@ Examples:
   pollmark serve --backend poll --listen [::1]:7000    then: nc ::1 7000
   pollmark serve --listen 127.0.0.1:7000 --listen [::1]:7000 --max-connections 100 --stats
   pollmark serve --listen unix:/tmp/echo.sock --unix-mode 600      then: nc -U /tmp/echo.sock
-  pollmark serve --protocol http --header-timeout 5s --request-timeout 10s --idle-timeout 60s --stats
-  pollmark serve --threads 2 --sharing handout --pin auto --stats    two loops, and one thread that accepts
-  pollmark serve --accept drain:8 --on-exhaustion pause --stats    fewer at a time; let them wait when full
-  pollmark serve --listen 127.0.0.1:7000 --trace       then: nc 127.0.0.1 7000; see each thing that happens to it
-  pollmark serve --listen 127.0.0.1:7000 --processes 6             more connections than one process may hold
-  pollmark serve --protocol http --proxy-protocol from=10.0.0.0/8  behind proxies that say whose connection it is
-  pollmark serve --listen unix:/run/it.sock --unix-mode 660 --proxy-protocol from=unix    behind one on this host")]
+  pollmark serve --protocol http --header-timeout 5s --request-timeout 10s --idle-timeout 1m --stats
+  pollmark serve --threads 2 --sharing handout --pin auto    two loops, and one thread that accepts
+  pollmark serve --accept drain:8 --on-exhaustion pause    fewer at a time; let them wait when full
+  pollmark serve --listen 127.0.0.1:7000 --trace       then: nc 127.0.0.1 7000
+  pollmark serve --listen 127.0.0.1:7000 --processes 6   more connections than one process may hold
+  pollmark serve --protocol http --proxy-protocol from=10.0.0.0/8   behind proxies
+  pollmark serve --listen unix:/run/it.sock --unix-mode 660 \\
+    --proxy-protocol from=unix                           behind one on this host")]
 pub(super) struct Arguments {
     /// What to wait by, as `pollmark backends` lists them [default: the environment's POLLMARK_BACKEND, or the best].
     #[arg(long, value_name = "NAME")]

@@ -37,7 +37,7 @@ impl Serving {
     }
 
     #[cfg(unix)]
-    fn interrupt(mut self, signal: rustix::process::Signal) -> (Option<i32>, String) {
+    pub(crate) fn interrupt(mut self, signal: rustix::process::Signal) -> (Option<i32>, String) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).expect("it runs");
         let status = self.child.wait().expect("it ends");

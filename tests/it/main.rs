@@ -14,6 +14,8 @@ mod compare;
 mod contestants;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 mod crowd;
+#[cfg(feature = "cli")]
+mod help;
 #[cfg(target_os = "linux")]
 mod herd;
 #[cfg(feature = "cli")]
