@@ -33,7 +33,7 @@ pub(in super::super) enum Square {
 }
 
 /// Room for labels at the left: at least, and at most.
-const LEFT: (f64, f64) = (104.0, 300.0);
+const LEFT: (f64, f64) = (104.0, 400.0);
 const TOP: f64 = 30.0;
 const CELL: (f64, f64) = (76.0, 30.0);
 /// From this factor on, the colour grows no stronger.

@@ -90,12 +90,31 @@ impl Plot {
 
 /// The beginning of a picture: its size, its name, and its data as `<metadata>`.
 fn begin(class: &str, (width, height): (f64, f64), title: &str, attributes: &str, numbers: &Numbers) -> String {
-    let title = escape(&plain(title));
+    let title = plain(title);
+    // A long one is smaller rather than cut off: of a bold letter that is as wide as any font has it.
+    let room = (width - 16.0) / (title.chars().count() as f64 * 0.6);
+    let (title, large) = (escape(&title), (room.clamp(8.0, 15.0) * 10.0).floor() / 10.0);
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot {class}\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
          aria-label=\"{title}\" font-family=\"system-ui, sans-serif\" font-size=\"13\" fill=\"currentColor\"{attributes}>\n\
          <metadata>{}</metadata>\n\
-         <text x=\"8\" y=\"18\" font-size=\"15\" font-weight=\"600\">{title}</text>\n",
+         <text x=\"8\" y=\"18\" font-size=\"{large}\" font-weight=\"600\">{title}</text>\n",
         escape(&numbers.csv()),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_title_that_has_no_room_is_smaller_and_a_short_one_is_as_always() {
+        let size = |letters: usize| {
+            let begun = begin("bars", (560.0, 90.0), &"x".repeat(letters), "", &Numbers::default());
+            let size = begun.split("y=\"18\" font-size=\"").nth(1).and_then(|rest| rest.split('"').next());
+            size.expect("a title").parse::<f64>().expect("a number")
+        };
+        assert_eq!([size(0), size(60), size(10_000)], [15.0, 15.0, 8.0]);
+        assert!((10.0..11.0).contains(&size(85)), "{}", size(85));
+    }
 }
