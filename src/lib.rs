@@ -21,6 +21,7 @@
 //! | what the kernel shows of sockets | `observe` (feature `report`) |
 //! | measuring: records, statistics, facts of the host | `measure` (feature `report`) |
 //! | what is made of the records | `report` (feature `report`) |
+//! | plots as PNG, too | `report::png` (feature `png`, not in the default) |
 //! | the command | `cli` (feature `cli`) |
 //! | the server in a simulated world, with all its faults | `simulation` (feature `conformance`) |
 //!

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::Failure;
 use super::printing::{Format, Printing, Rows};
-use crate::report::{Summary, csv, json, markdown, read, schema, splice, terminal, write};
+use crate::report::png::Painter;
+use crate::report::{Summary, csv, json, markdown, read, schema, splice, terminal, write, write_with_png};
 
 /// Shows a comparison made earlier, from its results.json, and writes its report anew if asked.
 #[derive(clap::Args)]
@@ -16,6 +17,8 @@ Examples:
   pollmark report results/ --format csv         a line for each cell, for a spreadsheet
   pollmark report results.json --out again      also report.html, report.md, results.csv, trials.csv, tables.tex
                                                 and plots/*.svg, in the directory `again`
+  pollmark report results.json --out again --png
+                                                also plots/*.png, for what takes no SVG
   pollmark report results/ --splice README.md   also puts the tables into README.md, between the two lines
                                                 <!-- pollmark: begin --> and <!-- pollmark: end -->
   pollmark report --schema                      what a results.json consists of, as JSON Schema")]
@@ -26,6 +29,10 @@ pub(super) struct Arguments {
     /// Write the report into this directory.
     #[arg(long, value_name = "DIRECTORY")]
     out: Option<PathBuf>,
+    /// Draw each plot as PNG, too, beside its SVG and with the same data in it. Takes a font, and a pollmark that was built
+    /// with the feature `png`.
+    #[arg(long, requires = "out")]
+    png: bool,
     /// Put the tables into this Markdown file, between its two marker lines, with the commands that made them.
     #[arg(long, value_name = "FILE")]
     splice: Option<PathBuf>,
@@ -40,11 +47,16 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let Some(from) = &arguments.record else {
         return Ok(io::stdout().lock().write_all(schema::RESULTS.as_bytes())?);
     };
+    let painter = arguments.png.then(Painter::open).transpose().map_err(Failure::usage)?;
     let record = read(from).map_err(Failure::usage)?;
     let summary = Summary::of(&record);
     print(&summary, arguments.printing.format)?;
     if let Some(directory) = &arguments.out {
-        write(&record, directory).map_err(Failure::failed)?;
+        let written = match &painter {
+            Some(painter) => write_with_png(&record, directory, painter),
+            None => write(&record, directory),
+        };
+        written.map_err(Failure::failed)?;
     }
     if let Some(file) = &arguments.splice {
         let words = ["pollmark".into(), "report".into(), path(from), "--splice".into(), path(file)];

@@ -74,6 +74,8 @@ pub(super) fn html(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
+            // Neither a control character nor these two may stand in XML, however they are written.
+            '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
             c if c.is_control() && c != '\n' => escaped.push('\u{fffd}'),
             c => escaped.push(c),
         }
@@ -141,6 +143,7 @@ mod tests {
     fn nothing_foreign_passes_as_markup() {
         let bad = crate::report::sample::HOSTILE;
         assert!(!html(bad).contains(['<', '"', '\'', '\u{1b}']));
+        assert_eq!(html("\u{ffff}\u{fffe}\u{fffd}é"), "\u{fffd}\u{fffd}\u{fffd}é", "XML has no such characters");
         assert!(!plain(bad).contains(['\n', '\u{1b}']));
         let escaped = markdown(bad);
         assert!(!escaped.contains(['<', '\n']) && escaped.contains("\\|") && !escaped.replace("\\|", "").contains('|'));

@@ -15,7 +15,7 @@
 //! | latencies as other tools read them; those of several loads as one | `hlog.rs` `merge.rs` `percentiles.rs` |
 //! | what each figure is made of, trial by trial | `trials.rs` |
 //! | one exporter each | `terminal.rs` `json.rs` `csv.rs` `markdown.rs` `html.rs` `latex.rs` |
-//! | plots by themselves, and tables in the files of others | `plots.rs` `splice.rs` |
+//! | plots by themselves, also as PNG, and tables in the files of others | `plots.rs` `png.rs` `png/`, `splice.rs` |
 //! | which plots are made of it, and how each is drawn | `charts.rs` `charts/`, `plot/` |
 //! | how to repeat it, and how to cite it | `reproduce.rs` `citation.rs` |
 //! | sums over all that was written, and what of an earlier call is no longer made | `sums.rs` |
@@ -49,6 +49,7 @@ mod model;
 pub mod percentiles;
 mod plot;
 pub mod plots;
+pub mod png;
 mod population;
 mod prediction;
 pub mod reproduce;
@@ -79,6 +80,7 @@ pub use crate::measure::record::{self, Record};
 pub use derived::LATENCY;
 pub use diff::{Change, Diff, Growth, Metric, Sign, Verdict};
 pub use plots::PLOTS;
+use png::Painter;
 pub use summary::{Calls, Cell, Figures, Noise, OpenFigures, Outcome, Pairs, Standing, Subject, Summary};
 pub use sums::SUMS;
 
@@ -106,12 +108,24 @@ pub const FILES: [&str; 12] = [
 /// # Errors
 /// What the file system said, with the file it was about.
 pub fn write(record: &Record, directory: &Path) -> io::Result<()> {
+    write_all(record, directory, None)
+}
+
+/// As [`write()`], and each plot as PNG beside its SVG, drawn by `painter`.
+///
+/// # Errors
+/// What the file system said, with the file it was about; `InvalidInput` for a plot that is too large to be drawn.
+pub fn write_with_png(record: &Record, directory: &Path, painter: &Painter) -> io::Result<()> {
+    write_all(record, directory, Some(painter))
+}
+
+fn write_all(record: &Record, directory: &Path, painter: Option<&Painter>) -> io::Result<()> {
     let summary = Summary::of(record);
     fs::create_dir_all(directory).map_err(cannot("write", directory))?;
     let earlier = sums::begin(directory)?;
     let mut made = derived::write_logs(&summary, directory)?;
     let drawn = charts::groups(&summary);
-    made.extend(plots::write(&drawn, directory)?);
+    made.extend(plots::write(&drawn, directory, painter)?);
     sums::remove(&earlier, &made, directory)?;
     let files = files(directory, made);
     for name in FILES {
@@ -244,6 +258,27 @@ mod tests {
         fs::write(directory.join(SUMS), sums + "\u{0}\n  \nlatency").expect("writable");
         write(&sample::empty(), &directory).expect("a writable directory");
         assert!(others.iter().all(|name| directory.join(name).exists()));
+        fs::remove_dir_all(&directory).expect("ours");
+    }
+
+    #[cfg(feature = "png")]
+    #[test]
+    fn each_plot_has_a_png_beside_it_until_it_is_written_without() {
+        let directory = scratch("png");
+        let painter = Painter::open().expect("a font, such as fonts-dejavu-core of Debian");
+        write_with_png(&sample::partial(), &directory, &painter).expect("a writable directory");
+        let (drawn, others): (Vec<_>, Vec<_>) =
+            names_in(&directory, PLOTS).into_iter().partition(|name| name.ends_with(".png"));
+        assert_eq!(drawn.iter().map(|name| name.replace(".png", ".svg")).collect::<Vec<_>>(), others);
+        let [sums, page] =
+            [SUMS, "REPRODUCE.md"].map(|name| fs::read_to_string(directory.join(name)).expect("written"));
+        for name in &drawn {
+            let bytes = fs::read(directory.join(PLOTS).join(name)).expect("there");
+            assert!(sums.contains(&format!("{}  {PLOTS}/{name}\n", sha256(&bytes))), "{name}: {sums}");
+            assert!(page.contains(&format!("- `{PLOTS}/{name}`\n")), "{name}: {page}");
+        }
+        write(&sample::partial(), &directory).expect("a writable directory");
+        assert_eq!(names_in(&directory, PLOTS), others, "none is left that the sums do not know");
         fs::remove_dir_all(&directory).expect("ours");
     }
 

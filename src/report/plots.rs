@@ -1,7 +1,6 @@
 //! Plots as files: each picture by itself, for a paper, a README or a slide, with the data in it.
 //!
-//! SVG alone: what draws pixels from it takes a font and a library larger than this program, and whoever needs PNG has one
-//! (`rsvg-convert -z 2 plots/NAME.svg -o NAME.png`, or a browser).
+//! SVG always, which needs no font here; PNG of it where a [`Painter`] is given, for what takes no SVG: slides, chats, forums.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,15 +10,17 @@ use std::path::Path;
 use super::charts;
 use super::format::slug;
 use super::plot::Drawn;
+use super::png::Painter;
 use super::summary::Summary;
 use crate::measure::file::{cannot, replace};
 
-/// The directory with the plots of a record, SVG each. Its data is in its `<metadata>`, as CSV.
+/// The directory with the plots of a record: an SVG each, its data in its `<metadata>`, as CSV; and if asked for, a PNG with
+/// the same data in it.
 pub const PLOTS: &str = "plots";
 
-/// As a picture by itself has no page to take its colours from.
-const STYLE: &str = "<style>svg { color: #1b1f24; background: #fdfdfc } \
-    @media (prefers-color-scheme: dark) { svg { color: #e4e7eb; background: #15181c } }</style>\n";
+/// As a picture by itself has no page to take its colours from. What is no browser knows `background-color` at the most.
+const STYLE: &str = "<style>svg { color: #1b1f24; background-color: #fdfdfc } \
+    @media (prefers-color-scheme: dark) { svg { color: #e4e7eb; background-color: #15181c } }</style>\n";
 
 /// Every plot of the record by its file name, as it is drawn in the page.
 pub fn pictures(summary: &Summary<'_>) -> Vec<(String, String)> {
@@ -45,15 +46,24 @@ fn alone(groups: &[Drawn]) -> Vec<(String, String)> {
 ///
 /// # Errors
 /// What the file system said, with the file it was about.
-pub(super) fn write(groups: &[Drawn], directory: &Path) -> io::Result<Vec<String>> {
+pub(super) fn write(groups: &[Drawn], directory: &Path, painter: Option<&Painter>) -> io::Result<Vec<String>> {
     let (pictures, plots) = (alone(groups), directory.join(PLOTS));
     if !pictures.is_empty() {
         fs::create_dir_all(&plots).map_err(cannot("make the directory", &plots))?;
     }
-    for (name, picture) in &pictures {
-        replace(&plots.join(name), |out| out.write_all(picture.as_bytes()))?;
+    let mut made = Vec::new();
+    for (name, picture) in pictures {
+        let path = plots.join(&name);
+        replace(&path, |out| out.write_all(picture.as_bytes()))?;
+        if let Some(painter) = painter {
+            let path = path.with_extension("png");
+            let drawn = painter.draw(&picture).map_err(cannot("draw", &path))?;
+            replace(&path, |out| out.write_all(&drawn))?;
+            made.push(format!("{PLOTS}/{}", name.replace(".svg", ".png")));
+        }
+        made.push(format!("{PLOTS}/{name}"));
     }
-    Ok(pictures.into_iter().map(|(name, _)| format!("{PLOTS}/{name}")).collect())
+    Ok(made)
 }
 
 #[cfg(test)]

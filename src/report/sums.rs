@@ -43,7 +43,7 @@ pub(super) fn remove(earlier: &[String], made: &[String], directory: &Path) -> i
 /// Of a list that may be from anywhere: a log or a plot, in the directory of these, and by a name that cannot lead out of it.
 fn is_made(name: &str) -> bool {
     let ours = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    [(LATENCY, ".hlog"), (PLOTS, ".svg")].iter().any(|(directory, ending)| {
+    [(LATENCY, ".hlog"), (PLOTS, ".svg"), (PLOTS, ".png")].iter().any(|(directory, ending)| {
         let stem = name.strip_prefix(directory).and_then(|name| name.strip_prefix('/')?.strip_suffix(ending));
         stem.is_some_and(|stem| !stem.is_empty() && stem.chars().all(ours))
     })

@@ -71,6 +71,37 @@ fn a_record_made_elsewhere_is_shown_and_written_anew() {
     }
 }
 
+#[cfg(feature = "png")]
+#[test]
+fn every_plot_is_a_png_too_if_that_is_asked_for() {
+    let scratch = Scratch::new("png");
+    write(&record(), &scratch.0.join("made")).expect("writable");
+    let output = run(&["report", &scratch.path("made"), "--out", &scratch.path("again"), "--png"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let plots = fs::read_dir(scratch.0.join("made").join("plots")).expect("written");
+    let plots = plots.map(|entry| PathBuf::from(entry.expect("an entry").file_name())).collect::<Vec<_>>();
+    assert!(!plots.is_empty());
+    for plot in plots {
+        let png = fs::read(scratch.0.join("again/plots").join(plot.with_extension("png"))).expect("beside it");
+        assert!(png.starts_with(b"\x89PNG\r\n\x1a\n") && png.windows(9).any(|part| part == b"iTXtData\0"), "{plot:?}");
+    }
+}
+
+#[cfg(not(feature = "png"))]
+#[test]
+fn where_png_cannot_be_drawn_it_is_said_what_to_do_and_nothing_is_written() {
+    let scratch = Scratch::new("no-png");
+    write(&record(), &scratch.0.join("made")).expect("writable");
+    let output = run(&["report", &scratch.path("made"), "--out", &scratch.path("again"), "--png"]);
+    assert!(output.stdout.is_empty() && !scratch.0.join("again").exists());
+    fails(&output, 2, &["cannot draw PNG", "cargo install --locked pollmark --features png", "rsvg-convert"]);
+}
+
+#[test]
+fn png_without_a_directory_is_refused() {
+    fails(&run(&["report", "results.json", "--png"]), 2, &["--out"]);
+}
+
 #[test]
 fn each_form_of_a_record_on_stdout_is_the_file_of_that_form() {
     let scratch = Scratch::new("forms");
