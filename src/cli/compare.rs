@@ -114,7 +114,7 @@ pub(super) struct Arguments {
     rounds: Option<usize>,
     /// Where to keep every trial as it is measured, and to leave results.json, results.csv, trials.csv, report.md, report.html,
     /// latencies as HdrHistogram logs, how to repeat and to cite it, and sums [default: pollmark-out/TIME].
-    #[arg(long, value_name = "DIRECTORY")]
+    #[arg(long, short, value_name = "DIRECTORY")]
     out: Option<PathBuf>,
     /// Finish the comparison that was interrupted in this directory: the same plan, the trials that are missing. It has
     /// to be the same program on the same host.

@@ -15,7 +15,7 @@ Examples:
   pollmark report results.json                  the tables, on the terminal
   pollmark report results/                      the same, of a directory `pollmark compare` has written
   pollmark report results/ --format csv         a line for each cell, for a spreadsheet
-  pollmark report results.json --out again      also report.html, report.md, results.csv, trials.csv, tables.tex
+  pollmark report results.json -o again         also report.html, report.md, results.csv, trials.csv, tables.tex
                                                 and plots/*.svg, in the directory `again`
   pollmark report results.json --out again --png
                                                 also plots/*.png, for what takes no SVG
@@ -27,7 +27,7 @@ pub(super) struct Arguments {
     #[arg(required_unless_present = "schema")]
     record: Option<PathBuf>,
     /// Write the report into this directory.
-    #[arg(long, value_name = "DIRECTORY")]
+    #[arg(long, short, value_name = "DIRECTORY")]
     out: Option<PathBuf>,
     /// Draw each plot as PNG, too, beside its SVG and with the same data in it. Takes a font, and a pollmark that was built
     /// with the feature `png`.

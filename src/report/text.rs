@@ -245,8 +245,8 @@ pub(super) fn repeat(summary: &Summary<'_>) -> String {
     let mut typed = record.command.iter().skip(1);
     while let Some(argument) = typed.next() {
         match argument.as_str() {
-            "--out" => drop(typed.next()),
-            with_value if with_value.starts_with("--out=") => {}
+            "--out" | "-o" => drop(typed.next()),
+            with_value if with_value.starts_with("--out=") || with_value.starts_with("-o") => {}
             _ => command.push(argument.clone()),
         }
     }
@@ -379,7 +379,7 @@ mod tests {
 
     #[test]
     fn the_command_to_repeat_has_the_seed_and_not_the_directory() {
-        for out in [&["--out", "my results"][..], &["--out=there"], &[]] {
+        for out in [&["--out", "my results"][..], &["--out=there"], &["-o", "there"], &["-othere"], &[]] {
             let mut record = sample::empty();
             record.command =
                 ["./target/release/pollmark", "compare"].iter().chain(out).map(|&one| one.into()).collect();
