@@ -59,12 +59,7 @@ fn is_a_history(records: &[Record], paths: &[PathBuf]) -> Result<(), Failure> {
             "{path} is one record, and a history takes two or more: name an earlier one; `pollmark report {path}` shows one"
         )));
     }
-    for (at, record) in records.iter().enumerate() {
-        if let Some(again) = records[..at].iter().position(|other| other == record) {
-            let [one, other] = [again, at].map(|at| paths[at].display());
-            return Err(Failure::usage(format!("{one} and {other} are the same record: name it once")));
-        }
-    }
+    super::each_once(records, paths)?;
     if History::of(records).courses.is_empty() {
         return Err(Failure::usage(
             "no two of these records are of one machine and one workload, so none can be held against another; of two \

@@ -37,12 +37,14 @@ mod workloads;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use pollmark_backends::Registry;
 
 use crate::limits::{Demand, Limits};
+use crate::measure::Record;
 use crate::measure::workload::{LARGEST_PAYLOAD, MOST_OUTSTANDING, MOST_PROCESSES, MOST_THREADS};
 use crate::report::terminal;
 
@@ -183,6 +185,17 @@ impl From<io::Error> for Failure {
             _ => Failure::failed(format!("cannot write to stdout: {error}")),
         }
     }
+}
+
+/// Refuses the same record given twice, which would agree with itself.
+fn each_once(records: &[Record], paths: &[PathBuf]) -> Result<(), Failure> {
+    for (at, record) in records.iter().enumerate() {
+        if let Some(again) = records[..at].iter().position(|other| other == record) {
+            let [one, other] = [again, at].map(|at| paths[at].display());
+            return Err(Failure::usage(format!("{one} and {other} are the same record: name it once")));
+        }
+    }
+    Ok(())
 }
 
 /// How tables are to look on stdout: as wide as the terminal, and coloured unless NO_COLOR is set. Elsewhere plain, and as wide

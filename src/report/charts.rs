@@ -2,6 +2,7 @@
 
 mod account;
 mod batches;
+mod beside;
 mod curves;
 mod latency;
 mod order;
@@ -24,6 +25,29 @@ pub(super) fn groups(summary: &Summary<'_>) -> Vec<Drawn> {
     groups.extend(sizes::sensitivity(summary));
     groups.extend([account::memory(summary), order::runs(summary)]);
     groups.into_iter().map(Group::draw).filter(|group| !group.plots.is_empty()).collect()
+}
+
+/// The plots of a record that may stand beside the same of another machine, and what each of these machines has: `fewest` idle
+/// connections, and a row, `baseline`.
+pub(super) fn beside(summary: &Summary<'_>, fewest: Option<u32>, baseline: Option<&str>) -> Vec<(Scale, Group)> {
+    let mut groups = vec![(Scale::Own, curves::against_idle(summary))];
+    groups.extend(curves::cost_against_the_load(summary).into_iter().map(|group| (Scale::Own, group)));
+    groups.extend(fewest.map(|fewest| (Scale::Shared, beside::growth(summary, fewest))));
+    if let Some(baseline) = baseline {
+        groups.push((Scale::Shared, beside::multiples(summary, baseline)));
+        groups.push((Scale::Shared, ratio::grids_against(summary, baseline)));
+    }
+    groups.retain(|(_, group)| !group.plots.is_empty());
+    groups
+}
+
+/// How plots of several machines are scaled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Scale {
+    /// Each machine by itself: sizes of two are not to be compared.
+    Own,
+    /// All alike: ratios have no unit.
+    Shared,
 }
 
 /// How many plots there are at most of what is shown of each load by itself.

@@ -1,5 +1,6 @@
 //! CITATION.cff: how a result is cited (Citation File Format 1.2.0), bound to its record by a sum.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::format::plain;
@@ -7,12 +8,11 @@ use crate::measure::record::Record;
 
 /// The whole file. `sum` is the SHA-256 of results.json.
 pub fn render(record: &Record, sum: &str) -> String {
-    let about = record.workload.as_ref().map_or("a comparison", |about| &about.title);
-    let system = [record.host.os.as_str(), record.host.arch.as_str()].join(" ");
-    let title = match system.trim() {
-        "" => format!("pollmark: {about}"),
-        system => format!("pollmark: {about}, on {system}"),
-    };
+    of_several(&[(record, sum)])
+}
+
+/// The whole file, of several records, each with the SHA-256 of its results.json. Of no record it cites nothing.
+pub(super) fn of_several(records: &[(&Record, &str)]) -> String {
     let mut out = String::from(
         "cff-version: 1.2.0\nmessage: \"If you use these measurements, please cite them as below.\"\ntype: dataset\n",
     );
@@ -21,24 +21,53 @@ pub fn render(record: &Record, sum: &str) -> String {
         "title: {}\n\
          # Who has measured this: pollmark does not know. Put the names here before you publish it.\n\
          authors:\n  - name: \"not named\"\n",
-        quoted(&title)
+        quoted(&title(records))
     );
-    if let Some(day) = record.started.get(..10).filter(|day| is_day(day)) {
+    let days = records.iter().filter_map(|(record, _)| record.started.get(..10).filter(|day| is_day(day)));
+    if let Some(day) = days.max() {
         let _ = writeln!(out, "date-released: \"{day}\"");
     }
-    let _ = write!(
-        out,
-        "identifiers:\n  - type: other\n    value: {}\n    description: \"SHA-256 of results.json, the record\"\n\
-         references:\n  - type: software\n    title: pollmark\n    authors:\n      - name: \"The pollmark maintainers\"\n    \
-         version: {}\n    repository-code: {}\n",
-        quoted(&format!("sha256:{sum}")),
-        quoted(&record.pollmark_version),
-        quoted(env!("CARGO_PKG_REPOSITORY"))
-    );
-    if let Some(commit) = &record.host.commit {
-        let _ = writeln!(out, "    commit: {}", quoted(commit));
+    out.push_str("identifiers:\n");
+    for (record, sum) in records {
+        let of = if records.len() > 1 { format!(", of {}, {}", system(record), record.started) } else { String::new() };
+        let _ = write!(
+            out,
+            "  - type: other\n    value: {}\n    description: {}\n",
+            quoted(&format!("sha256:{sum}")),
+            quoted(&format!("SHA-256 of results.json, the record{of}"))
+        );
+    }
+    out.push_str("references:\n");
+    let software = |(record, _): &(&Record, &str)| (record.pollmark_version.clone(), record.host.commit.clone());
+    for (version, commit) in records.iter().map(software).collect::<BTreeSet<_>>() {
+        let _ = write!(
+            out,
+            "  - type: software\n    title: pollmark\n    authors:\n      - name: \"The pollmark maintainers\"\n    \
+             version: {}\n    repository-code: {}\n",
+            quoted(&version),
+            quoted(env!("CARGO_PKG_REPOSITORY"))
+        );
+        if let Some(commit) = &commit {
+            let _ = writeln!(out, "    commit: {}", quoted(commit));
+        }
     }
     out
+}
+
+/// What was done, and on which systems.
+fn title(records: &[(&Record, &str)]) -> String {
+    let abouts =
+        records.iter().map(|(record, _)| record.workload.as_ref().map_or("a comparison", |about| &about.title));
+    let abouts = abouts.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join("; ");
+    let systems = records.iter().map(|(record, _)| system(record)).filter(|system| !system.is_empty());
+    match systems.collect::<BTreeSet<_>>() {
+        none if none.is_empty() => format!("pollmark: {abouts}"),
+        systems => format!("pollmark: {abouts}, on {}", systems.into_iter().collect::<Vec<_>>().join("; ")),
+    }
+}
+
+fn system(record: &Record) -> String {
+    [record.host.os.as_str(), record.host.arch.as_str()].join(" ").trim().to_owned()
 }
 
 /// A string of JSON is one of YAML.

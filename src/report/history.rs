@@ -311,7 +311,7 @@ impl<'a> Course<'a> {
             })
         };
         json!({
-            "machine": super::site::describe(self.records[0]), "workload": name(self.records[0]),
+            "machine": super::entry::describe(self.records[0]), "workload": name(self.records[0]),
             "records": self.records.iter().map(|record| about(record)).collect::<Vec<_>>(),
             "smallest_changes": self.steps.iter().map(|step| step.margins[Metric::Cpu as usize]).collect::<Vec<_>>(),
             "cells": self.tracks.iter().map(track).collect::<Vec<_>>(), "cells_in_one_record": self.once,
@@ -329,7 +329,7 @@ impl<'a> Course<'a> {
         let verdict = |change: Option<&Change>| change.map(|one| one.verdict.word().to_owned()).unwrap_or_default();
         let mut line = vec![
             (at + 1).to_string(),
-            super::site::describe(record),
+            super::entry::describe(record),
             name(record).to_owned(),
             record.started.clone(),
             record.pollmark_version.clone(),
@@ -396,7 +396,7 @@ fn absent() -> Point {
 
 /// The workload, which decides with the machine about what may stand together.
 fn name(record: &Record) -> &str {
-    super::site::workload(record)
+    super::entry::workload(record)
 }
 
 fn about(record: &Record) -> Value {

@@ -3,6 +3,8 @@
 //! Everything is there to be read without scripts. The one script, `html/page.js`, hides mechanisms, makes axes linear,
 //! shows values and saves data; the page's policy lets that one run and nothing else.
 
+mod tables;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -15,15 +17,16 @@ use super::charts;
 use super::format::{grouped, html as escape, plain};
 use super::latency;
 use super::model;
-use super::plot::{Drawn, Look, Numbers, Value};
+use super::plot::{Drawn, Look, Plot};
 use super::population;
 use super::prediction;
 use super::summary::{Subject, Summary};
 use super::sums::SUMS;
-use super::table::{self, Kind, Row, Table};
+use super::table;
 use super::text;
 use super::trials::{self, Trials};
 use crate::measure::record::Load;
+pub(super) use tables::draw;
 
 const STYLE: &str = include_str!("html/page.css");
 const SCRIPT: &str = include_str!("html/page.js");
@@ -36,16 +39,8 @@ pub fn render(summary: &Summary<'_>) -> String {
 pub(super) fn render_with(summary: &Summary<'_>, groups: &[Drawn]) -> String {
     let record = summary.record;
     let name = record.workload.as_ref().map_or("A comparison", |about| &about.title);
-    let title = escape(&plain(&format!("{name} · pollmark")));
-    let script = BASE64.encode(Sha256::digest(SCRIPT));
-    // The policy holds the page to what it says: this script, and no resource from elsewhere.
-    let mut out = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; \
-         script-src 'sha256-{script}'\">\n<title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n"
-    );
-    looks(&mut out, summary);
+    let mut out = String::new();
+    looks(&mut out, &summary.subjects);
     first_screen(&mut out, summary, name, groups);
 
     let measured = |(idle, load): &(u32, Load)| summary.is_measured(*idle, *load);
@@ -60,7 +55,7 @@ pub(super) fn render_with(summary: &Summary<'_>, groups: &[Drawn]) -> String {
             let _ = writeln!(out, "<details{open}><summary>{}</summary>", table::load(summary, idle, load));
             // Inside: whoever is led here finds it unfolded.
             let _ = writeln!(out, "<div id=\"{}\">", place(summary, idle, load));
-            draw(&mut out, summary, &table::ranking(summary, idle, load));
+            draw(&mut out, &summary.subjects, &table::ranking(summary, idle, load));
             trials.draw(&mut out, summary, idle, load);
             out.push_str("</div>\n</details>\n");
         }
@@ -69,12 +64,12 @@ pub(super) fn render_with(summary: &Summary<'_>, groups: &[Drawn]) -> String {
     prediction::section(&mut out, summary);
     if let Some(table) = model::table(summary) {
         let _ = writeln!(out, "<section id=\"model\">\n<h2>{}</h2>", escape(&table.title));
-        draw(&mut out, summary, &table);
+        draw(&mut out, &summary.subjects, &table);
         out.push_str("</section>\n");
     }
     if let Some(table) = population::table(summary) {
         let _ = writeln!(out, "<section>\n<h2>{}</h2>", escape(&table.title));
-        draw(&mut out, summary, &table);
+        draw(&mut out, &summary.subjects, &table);
         out.push_str("</section>\n");
     }
     let workload = text::workload(summary).into_iter().map(|(head, text)| (head.to_owned(), text));
@@ -86,18 +81,28 @@ pub(super) fn render_with(summary: &Summary<'_>, groups: &[Drawn]) -> String {
     let facts = record.host.facts().into_iter().map(|(name, value)| (name.to_owned(), value));
     pairs(&mut out, "Host", &facts.collect::<Vec<_>>());
     how_to_repeat(&mut out, summary);
-    let _ = writeln!(out, "</main>\n<script>{SCRIPT}</script>\n</body>\n</html>");
-    out
+    scripted(&format!("{name} · pollmark"), &out)
 }
 
-/// Another page, in the same style, of a site: nothing runs in it, and nothing is fetched.
+/// A page in which the script runs: it has to have a `nav`, and the [names](rows) of its rows.
+pub(super) fn scripted(title: &str, body: &str) -> String {
+    let script = BASE64.encode(Sha256::digest(SCRIPT));
+    document(title, &format!("; script-src 'sha256-{script}'"), body, &format!("<script>{SCRIPT}</script>\n"))
+}
+
+/// Another page, in the same style, of a site: nothing runs in it.
 pub(super) fn page(title: &str, body: &str) -> String {
+    document(title, "", body, "")
+}
+
+/// The policy holds the page to what it says: its style, perhaps its script, and no resource from elsewhere.
+fn document(title: &str, policy: &str, body: &str, script: &str) -> String {
     let title = escape(&plain(title));
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n"
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'{policy}\">\n\
+         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{body}</main>\n{script}</body>\n</html>\n"
     )
 }
 
@@ -134,7 +139,7 @@ fn first_screen(out: &mut String, summary: &Summary<'_>, name: &str, groups: &[D
     }
     if let Some(table) = table::leaders(summary) {
         let _ = writeln!(out, "<h3>{}</h3>", escape(&table.title));
-        draw(out, summary, &table);
+        draw(out, &summary.subjects, &table);
     }
     prediction::why(out, summary);
     let crossovers = model::crossovers(summary);
@@ -164,16 +169,20 @@ fn first_screen(out: &mut String, summary: &Summary<'_>, name: &str, groups: &[D
         out.push_str("<li><a href=\"#reasons\">Reasons</a>\n");
     }
     out.push_str("<li><a href=\"#repeat\">How to repeat</a>\n</ul></nav>\n");
-    let names = summary.subjects.iter().map(|subject| plain(&subject.name)).collect::<Vec<_>>();
+    rows(out, &summary.subjects);
+}
+
+/// The names of the rows, for the script.
+pub(super) fn rows(out: &mut String, subjects: &[Subject]) {
+    let names = subjects.iter().map(|subject| plain(&subject.name)).collect::<Vec<_>>();
     // As text, since in a script element nothing is escaped.
     let _ = writeln!(out, "<div id=\"rows\" hidden>{}</div>", escape(&serde_json::Value::from(names).to_string()));
 }
 
 /// How each row is marked, once: tables of thousands of rows refer to it.
-fn looks(out: &mut String, summary: &Summary<'_>) {
+pub(super) fn looks(out: &mut String, subjects: &[Subject]) {
     let of = |(row, subject): (usize, &Subject)| [false, true].map(|second| Look::of(&subject.mechanism, second, row));
-    let looks =
-        summary.subjects.iter().enumerate().flat_map(of).map(|look| (look.id(), look)).collect::<BTreeMap<_, _>>();
+    let looks = subjects.iter().enumerate().flat_map(of).map(|look| (look.id(), look)).collect::<BTreeMap<_, _>>();
     out.push_str("<svg width=\"0\" height=\"0\" aria-hidden=\"true\" class=\"looks\">\n");
     looks.values().for_each(|look| writeln!(out, "{}", look.symbol()).expect("a string takes it"));
     out.push_str("</svg>\n");
@@ -183,7 +192,7 @@ fn overviews(out: &mut String, summary: &Summary<'_>) {
     out.push_str("<section>\n<h2>Overview</h2>\n<div class=\"tables\">\n");
     for table in table::overviews(summary).into_iter().chain(latency::tables(summary)) {
         let _ = writeln!(out, "<div><h3>{}</h3>", escape(&table.title));
-        draw(out, summary, &table);
+        draw(out, &summary.subjects, &table);
         out.push_str("</div>\n");
     }
     out.push_str("</div>\n</section>\n");
@@ -194,9 +203,7 @@ fn charts_of(out: &mut String, group: &Drawn, at: usize) {
     paragraph(out, "note", &group.note);
     out.push_str("<div class=\"charts\">\n");
     for (plot, picture) in group.plots.iter().take(MOST_PICTURES) {
-        let _ = writeln!(out, "<figure>\n{picture}<details><summary>The numbers</summary>");
-        numbers(out, &plot.table(), plot.title());
-        out.push_str("</details>\n</figure>\n");
+        figure(out, plot, picture);
     }
     out.push_str("</div>\n");
     if let Some(more @ 1..) = group.plots.len().checked_sub(MOST_PICTURES) {
@@ -210,102 +217,17 @@ fn charts_of(out: &mut String, group: &Drawn, at: usize) {
     out.push_str("</section>\n");
 }
 
-/// The table behind a plot: what it draws, to the last point and interval.
-fn numbers(out: &mut String, numbers: &Numbers, title: &str) {
-    open_table(out, title);
-    let right = |at: usize| numbers.rows.iter().all(|row| row.get(at).is_none_or(Value::is_numeric));
-    let right = (0..numbers.columns.len()).map(|at| at > 0 && right(at)).collect::<Vec<_>>();
-    for (head, right) in numbers.columns.iter().zip(&right) {
-        let _ = write!(out, "<th scope=\"col\"{}>{}", numeric(*right), escape(&plain(head)));
-    }
-    out.push_str("\n<tbody>\n");
-    for row in numbers.rows.iter().take(MOST_LINES) {
-        match row.first() {
-            Some(Value::Row(name, at, look)) => {
-                let name = escape(&plain(name));
-                let _ = write!(out, "<tr data-row=\"{at}\"><th scope=\"row\">{} {name}", look.swatch());
-            }
-            first => {
-                let text = first.map(Value::short).unwrap_or_default();
-                let _ = write!(out, "<tr><th scope=\"row\">{}", escape(&text));
-            }
-        }
-        for (value, right) in row.iter().zip(&right).skip(1) {
-            let text = if *right { "" } else { " class=\"t\"" };
-            let _ = write!(out, "<td{text}>{}", escape(&value.short()));
-        }
-        out.push('\n');
-    }
-    out.push_str("</table></div>\n");
-    if let Some(more @ 1..) = numbers.rows.len().checked_sub(MOST_LINES) {
-        let more = grouped(more as u64);
-        let where_ = format!(
-            "{more} more lines are in the data of the picture: in this page, and in its file in the directory plots."
-        );
-        paragraph(out, "note", &where_);
-    }
+/// A plot, with its numbers below it.
+pub(super) fn figure(out: &mut String, plot: &Plot, picture: &str) {
+    let _ = writeln!(out, "<figure>\n{picture}<details><summary>The numbers</summary>");
+    tables::numbers(out, &plot.table(), plot.title());
+    out.push_str("</details>\n</figure>\n");
 }
 
 /// So many plots of a group are in the page: more are looked at by whoever wants to know of one.
 const MOST_PICTURES: usize = 16;
 
-/// So many lines of a table behind a plot are for readers; beyond that, they are for programs.
-const MOST_LINES: usize = 400;
-
-/// A table that is wider than the page is scrolled, with the keyboard, too.
-fn open_table(out: &mut String, title: &str) {
-    let title = escape(&plain(title));
-    let _ = writeln!(out, "<div class=\"wide\" role=\"region\" tabindex=\"0\" aria-label=\"{title}\"><table>");
-    out.push_str("<thead><tr>");
-}
-
-pub(super) fn draw(out: &mut String, summary: &Summary<'_>, table: &Table) {
-    open_table(out, &table.title);
-    for column in &table.columns {
-        let _ = write!(out, "<th scope=\"col\"{}>{}", numeric(column.right), escape(&column.head));
-    }
-    out.push_str("\n<tbody>\n");
-    for row in &table.rows {
-        let of = |text: &String| summary.subjects.iter().position(|subject| subject.name == *text);
-        let named = row.cells.iter().zip(&table.columns).find_map(|(text, column)| of(text).filter(|_| !column.right));
-        let place = named.map(|at| format!(" data-row=\"{at}\"")).unwrap_or_default();
-        let _ = write!(out, "<tr class=\"{}\"{place}>", class(row));
-        for (text, column) in row.cells.iter().zip(&table.columns) {
-            let is_name = named.is_some_and(|at| !column.right && summary.subjects[at].name == *text);
-            let text = escape(&plain(text));
-            match named.filter(|_| is_name) {
-                Some(at) => {
-                    let subject = &summary.subjects[at];
-                    let swatch = Look::of(&subject.mechanism, subject.control, at).swatch();
-                    let _ = write!(out, "<th scope=\"row\">{swatch} {text}");
-                }
-                None if column.right => write!(out, "<td>{text}").expect("a string takes it"),
-                None => write!(out, "<td class=\"names\">{text}").expect("a string takes it"),
-            }
-        }
-        if let Some(reason) = &row.reason {
-            let span = table.columns.len() - row.cells.len();
-            let _ = write!(out, "<td colspan=\"{span}\">{}", escape(&plain(reason)));
-        }
-        out.push('\n');
-    }
-    out.push_str("</table></div>\n");
-}
-
-fn numeric(right: bool) -> &'static str {
-    if right { " class=\"n\"" } else { "" }
-}
-
-fn class(row: &Row) -> &'static str {
-    match row.kind {
-        Kind::Leading => "leading",
-        Kind::Ordinary => "",
-        Kind::Control => "control",
-        Kind::Absent => "absent",
-    }
-}
-
-fn pairs(out: &mut String, title: &str, pairs: &[(String, String)]) {
+pub(super) fn pairs(out: &mut String, title: &str, pairs: &[(String, String)]) {
     if pairs.is_empty() {
         return;
     }

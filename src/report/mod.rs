@@ -12,6 +12,7 @@
 //! | the cost model, the verdicts and the latencies, for other programs | `derived.rs` |
 //! | two records, the one against the other | `diff.rs`, `diff/` |
 //! | many records of one machine, each against the one before | `history.rs`, `history/` |
+//! | records of several machines side by side, and where they agree | `machines.rs`, `machines/` |
 //! | latencies as other tools read them; those of several loads as one | `hlog.rs` `merge.rs` `percentiles.rs` |
 //! | what each figure is made of, trial by trial | `trials.rs` |
 //! | one exporter each | `terminal.rs` `json.rs` `csv.rs` `markdown.rs` `html.rs` `latex.rs` |
@@ -20,7 +21,7 @@
 //! | how to repeat it, and how to cite it | `reproduce.rs` `citation.rs` |
 //! | sums over all that was written, and what of an earlier call is no longer made | `sums.rs` |
 //! | what a record consists of, for other programs | `schema.rs` |
-//! | several comparisons on one page, or on many | `digest.rs` `site.rs` |
+//! | several comparisons on one page, or on many; each in a directory by its name | `digest.rs` `site.rs` `entry.rs` |
 //! | not of a record, but of what each mechanism says | `semantics/` |
 //! | not of a record, but of what the kernel shows of sockets | `watch.rs` `lesson.rs` |
 //! | of a record and of a live server: what each mechanism would cost it | `advice.rs` |
@@ -35,6 +36,7 @@ pub mod csv;
 mod derived;
 mod diff;
 pub mod digest;
+mod entry;
 mod format;
 pub mod history;
 pub mod hlog;
@@ -43,6 +45,7 @@ pub mod json;
 mod latency;
 pub mod latex;
 pub mod lesson;
+pub mod machines;
 pub mod markdown;
 pub mod merge;
 mod model;
@@ -108,7 +111,7 @@ pub const FILES: [&str; 12] = [
 /// # Errors
 /// What the file system said, with the file it was about.
 pub fn write(record: &Record, directory: &Path) -> io::Result<()> {
-    write_all(record, directory, None)
+    write_summary(&Summary::of(record), directory, None).map(drop)
 }
 
 /// As [`write()`], and each plot as PNG beside its SVG, drawn by `painter`.
@@ -116,15 +119,16 @@ pub fn write(record: &Record, directory: &Path) -> io::Result<()> {
 /// # Errors
 /// What the file system said, with the file it was about; `InvalidInput` for a plot that is too large to be drawn.
 pub fn write_with_png(record: &Record, directory: &Path, painter: &Painter) -> io::Result<()> {
-    write_all(record, directory, Some(painter))
+    write_summary(&Summary::of(record), directory, Some(painter)).map(drop)
 }
 
-fn write_all(record: &Record, directory: &Path, painter: Option<&Painter>) -> io::Result<()> {
-    let summary = Summary::of(record);
+/// As [`write()`], and says which files there are now: paths within `directory`.
+fn write_summary(summary: &Summary<'_>, directory: &Path, painter: Option<&Painter>) -> io::Result<Vec<String>> {
+    let record = summary.record;
     fs::create_dir_all(directory).map_err(cannot("write", directory))?;
     let earlier = sums::begin(directory)?;
-    let mut made = derived::write_logs(&summary, directory)?;
-    let drawn = charts::groups(&summary);
+    let mut made = derived::write_logs(summary, directory)?;
+    let drawn = charts::groups(summary);
     made.extend(plots::write(&drawn, directory, painter)?);
     sums::remove(&earlier, &made, directory)?;
     let files = files(directory, made);
@@ -132,20 +136,21 @@ fn write_all(record: &Record, directory: &Path, painter: Option<&Painter>) -> io
         let record_is = || fs::read(directory.join(FILES[0])).map(|bytes| sha256(&bytes));
         replace(&directory.join(name), |out| match name {
             "results.json" => json::write(record, out),
-            "results.csv" => csv::write(&summary, out),
+            "results.csv" => csv::write(summary, out),
             "trials.csv" => trials::write(record, out),
-            "report.md" => out.write_all(markdown::render(&summary).as_bytes()),
-            "report.html" => out.write_all(html::render_with(&summary, &drawn).as_bytes()),
-            "tables.tex" => out.write_all(latex::render(&summary).as_bytes()),
+            "report.md" => out.write_all(markdown::render(summary).as_bytes()),
+            "report.html" => out.write_all(html::render_with(summary, &drawn).as_bytes()),
+            "tables.tex" => out.write_all(latex::render(summary).as_bytes()),
             "gates.json" => journal::write_gates(record, out),
-            "verdicts.json" => derived::write_verdicts(&summary, out),
-            "explained.json" => derived::write_explained(&summary, out),
+            "verdicts.json" => derived::write_verdicts(summary, out),
+            "explained.json" => derived::write_explained(summary, out),
             "CITATION.cff" => out.write_all(citation::render(record, &record_is()?).as_bytes()),
-            "REPRODUCE.md" => out.write_all(reproduce::render(&summary, &files).as_bytes()),
+            "REPRODUCE.md" => out.write_all(reproduce::render(summary, &files).as_bytes()),
             _ => derived::write_fit(record, out),
         })?;
     }
-    sums::write(&files, directory)
+    sums::write(&files, directory)?;
+    Ok(files.into_iter().chain([SUMS.to_owned()]).collect())
 }
 
 /// What the directory consists of: what is written, and what was there before anything was made of it.

@@ -347,6 +347,41 @@ pub(super) fn absurd() -> Record {
     record
 }
 
+/// The same as this record, from another machine that is half as fast, measured a day later: each trial takes by chance up to
+/// 3 % more or less than twice as much.
+pub(super) fn elsewhere(record: &Record, cpu: Option<&str>, seed: u64) -> Record {
+    let mut record = record.clone();
+    record.host = Host { os: "freebsd".into(), arch: "aarch64".into(), cpu: cpu.map(str::to_owned), ..Host::default() };
+    record.started = "2026-01-03T03:04:05Z".to_owned();
+    let mut rng = Rng::with_seed(seed);
+    for trial in &mut record.trials {
+        let factor = 2.0 * (0.97 + 0.06 * rng.f64());
+        trial.server_cpu_ns = trial.server_cpu_ns.map(|cpu| (cpu as f64 * factor) as u64);
+    }
+    record
+}
+
+/// Records of several machines: two; three, of which one has no name and one neither epoll nor select; two of hostile
+/// strings; two records of the first machine and one of another.
+pub(super) fn machines() -> Vec<(&'static str, Vec<Record>)> {
+    let here = ordinary();
+    let fast = elsewhere(&here, Some("A fast one"), 1);
+    let mut other = elsewhere(&here, None, 2);
+    other.trials.retain(|trial| !["epoll", "epoll (A/A)", "select"].contains(&trial.subject.as_str()));
+    other.trials.iter_mut().filter(|trial| trial.subject == "threads" && trial.idle == 0).for_each(|trial| {
+        trial.void = Some("a wrong byte".to_owned());
+    });
+    let mut later = here.clone();
+    later.started = "2026-02-03T03:04:05Z".to_owned();
+    let bad = hostile();
+    vec![
+        ("two", vec![here.clone(), fast.clone()]),
+        ("three", vec![here.clone(), fast.clone(), other]),
+        ("hostile", vec![elsewhere(&bad, Some(HOSTILE), 3), bad]),
+        ("again", vec![later, fast, here]),
+    ]
+}
+
 /// All of them.
 pub(crate) fn all() -> Vec<(&'static str, Record)> {
     vec![

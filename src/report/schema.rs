@@ -1,10 +1,13 @@
-//! The JSON Schema of results.json: for those who read records by other programs.
+//! The JSON Schemas of results.json and of agreement.json: for those who read these by other programs.
 
 /// The text of docs/results.schema.json, draft 2020-12: each field of a record, its type and its meaning.
 ///
 /// It is of schema 1, [`SCHEMA`](crate::measure::record::SCHEMA): a field added later is optional and does not change it, so a
 /// reader passes over what it does not know.
 pub const RESULTS: &str = include_str!("../../docs/results.schema.json");
+
+/// The text of docs/agreement.schema.json, likewise: what [several machines](super::machines) say, side by side.
+pub const AGREEMENT: &str = include_str!("../../docs/agreement.schema.json");
 
 #[cfg(test)]
 mod tests {
@@ -14,6 +17,7 @@ mod tests {
 
     use super::*;
     use crate::measure::record::SCHEMA;
+    use crate::report::machines::{self, Machines};
     use crate::report::sample;
 
     /// What of `value` is not as the schema has it, with its place. A field the schema does not know is wrong here: it was
@@ -25,7 +29,11 @@ mod tests {
 
     impl Checker {
         fn check(value: &Value) -> Vec<String> {
-            let schema = serde_json::from_str::<Value>(RESULTS).expect("JSON");
+            Checker::check_by(RESULTS, value)
+        }
+
+        fn check_by(schema: &str, value: &Value) -> Vec<String> {
+            let schema = serde_json::from_str::<Value>(schema).expect("JSON");
             let mut checker = Checker { schema: schema.clone(), wrong: Vec::new() };
             checker.visit(&schema, value, "");
             checker.wrong
@@ -104,6 +112,19 @@ mod tests {
         for (name, record) in sample::all() {
             let value = serde_json::to_value(&record).expect("serialisable");
             assert_eq!(Checker::check(&value), [""; 0], "{name}");
+        }
+    }
+
+    #[test]
+    fn what_several_machines_say_is_as_its_schema_has_it() {
+        for (name, records) in sample::machines() {
+            let entries = machines::entries(&records);
+            let said = Machines::of(&entries).to_json();
+            assert_eq!(Checker::check_by(AGREEMENT, &said), [""; 0], "{name}");
+            assert!(said["workloads"][0]["claims"].as_array().is_some_and(|claims| !claims.is_empty()), "{name}");
+            let mut broken = said;
+            broken["workloads"][0]["claims"][0]["said"][0]["says"] = json!("perhaps");
+            assert!(!Checker::check_by(AGREEMENT, &broken).is_empty());
         }
     }
 

@@ -3,16 +3,17 @@
 //! Machines are never mixed in one ranking: each has a section of its own, and of two that were put through the same
 //! workload it is told how often they say the same.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
 use super::charts;
-use super::diff::Diff;
+use super::entry::{self, Entry, describe, entries, title, workload};
 use super::format::{html as escape, plain, slug};
 use super::html;
+use super::machines::Machines;
 use super::model;
 use super::plot::{Drawn, Plot};
 use super::summary::{Standing, Subject, Summary};
@@ -20,23 +21,14 @@ use super::text;
 use crate::measure::file::{cannot, replace};
 use crate::measure::record::Record;
 
-/// A record, its summary, and the directory it has in the site.
-struct Entry<'a> {
-    record: &'a Record,
-    summary: Summary<'a>,
-    name: String,
-}
-
 /// Writes the site into `directory`, which is made if need be: index.html, `workloads/`, `mechanisms/`, and in `records/`
 /// everything that [`write`](super::write) leaves of each record. What is there by the same names is replaced.
 ///
 /// # Errors
 /// What the file system said, with the file it was about.
 pub fn write(records: &[Record], directory: &Path) -> io::Result<()> {
-    let entries = entries(records);
-    for entry in &entries {
-        super::write(entry.record, &directory.join("records").join(&entry.name))?;
-    }
+    let entries = newest_first(records);
+    entry::write(&entries, directory, None)?;
     for (place, page) in pages(&entries) {
         let path = directory.join(place);
         if let Some(parent) = path.parent() {
@@ -47,20 +39,11 @@ pub fn write(records: &[Record], directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The newest first; each by a name of its own.
-fn entries(records: &[Record]) -> Vec<Entry<'_>> {
-    let mut names = BTreeSet::new();
+/// The newest first.
+fn newest_first(records: &[Record]) -> Vec<Entry<'_>> {
     let mut records = records.iter().collect::<Vec<_>>();
     records.sort_by(|one, other| other.started.cmp(&one.started));
-    let entry = |record| {
-        let summary = Summary::of(record);
-        let day = record.started.split('T').next().unwrap_or_default();
-        let stem = slug(&format!("{day} {} {} {}", workload(record), record.host.os, record.host.arch));
-        let again = |again: usize| if again > 1 { format!("{stem}-{again}") } else { stem.clone() };
-        let name = (1..).map(again).find(|name| !name.is_empty() && names.insert(name.clone())).expect("without end");
-        Entry { record, summary, name }
-    };
-    records.into_iter().map(entry).collect()
+    entries(records)
 }
 
 /// Every page but those of the records, with its place in the site.
@@ -86,14 +69,6 @@ fn pages(entries: &[Entry<'_>]) -> Vec<(String, String)> {
     pages
 }
 
-pub(super) fn workload(record: &Record) -> &str {
-    record.workload.as_ref().map_or("comparison", |about| &about.name)
-}
-
-fn title(record: &Record) -> &str {
-    record.workload.as_ref().map_or("A comparison", |about| &about.title)
-}
-
 fn is_ours(subject: &Subject) -> bool {
     !subject.control && subject.class.is_none()
 }
@@ -107,9 +82,10 @@ fn index(
          <p>One server over every mechanism, measured in one binary. Each machine speaks for itself: sizes of different \
          machines are never ranked together. Every record has all of its samples beside its page.</p>\n"
         .to_owned();
-    for machine in machines(entries) {
-        let _ = writeln!(out, "<section>\n<h2>{}</h2>", escape(&describe(machine[0].record)));
-        for entry in machine {
+    let together = Machines::of(entries);
+    for machine in &together.machines {
+        let _ = writeln!(out, "<section>\n<h2>{}</h2>", escape(&machine.name()));
+        for entry in machine.entries.iter().rev() {
             out.push_str("<div class=\"answer\">\n");
             link(&mut out, "h3", &format!("records/{}/report.html", entry.name), title(entry.record));
             found(&mut out, entry);
@@ -117,7 +93,7 @@ fn index(
         }
         out.push_str("</section>\n");
     }
-    agreement(&mut out, workloads);
+    agreement(&mut out, &together);
     let of_workloads = workloads.iter().map(|(name, of)| (format!("workloads/{name}.html"), workload(of[0].record)));
     list(&mut out, "By workload", of_workloads);
     let of_mechanisms =
@@ -126,62 +102,14 @@ fn index(
     html::page("pollmark: how a server may wait", &out)
 }
 
-/// Those of one machine together, or of machines of a kind, in the order of their newest record.
-fn machines<'a, 'b>(entries: &'a [Entry<'b>]) -> Vec<Vec<&'a Entry<'b>>> {
-    let mut machines: Vec<Vec<&Entry<'_>>> = Vec::new();
-    for entry in entries {
-        let same = |one: &&mut Vec<&Entry<'_>>| one[0].record.host.machine_differences(&entry.record.host).is_empty();
-        match machines.iter_mut().find(same) {
-            Some(machine) => machine.push(entry),
-            None => machines.push(vec![entry]),
-        }
-    }
-    machines
-}
-
-pub(super) fn describe(record: &Record) -> String {
-    let host = &record.host;
-    let cores = host.cores.map(|cores| format!("{cores} CPUs"));
-    let known = [host.kernel.clone(), host.cpu.clone(), cores].into_iter().flatten().collect::<Vec<_>>();
-    if known.is_empty() { "A machine that the record does not name".to_owned() } else { plain(&known.join(" · ")) }
-}
-
-/// What two machines say of one workload: in how many places the same.
-fn agreement(out: &mut String, workloads: &BTreeMap<String, Vec<&Entry<'_>>>) {
-    let mut lines = Vec::new();
-    for of in workloads.values() {
-        let newest = machines_of(of);
-        for (at, one) in newest.iter().enumerate() {
-            for other in &newest[at + 1..] {
-                let diff = Diff::of(one.record, other.record);
-                let said = diff.signs.iter().filter_map(super::diff::Sign::agree).collect::<Vec<_>>();
-                let agree = said.iter().filter(|agree| **agree).count();
-                lines.push(format!(
-                    "{}: {} and {} say the same of who costs less than whom in {agree} of {} places where both can tell.",
-                    workload(one.record),
-                    describe(one.record),
-                    describe(other.record),
-                    said.len()
-                ));
-            }
-        }
-    }
+/// What machines say of the same workloads: how often the same.
+fn agreement(out: &mut String, machines: &Machines<'_, '_>) {
+    let lines = machines.sentences();
     if !lines.is_empty() {
         out.push_str("<section>\n<h2>Whether machines agree</h2>\n");
         lines.iter().for_each(|line| html::paragraph(out, "", line));
         out.push_str("</section>\n");
     }
-}
-
-/// The newest record of each machine.
-fn machines_of<'a, 'b>(of: &[&'a Entry<'b>]) -> Vec<&'a Entry<'b>> {
-    let mut newest: Vec<&Entry<'_>> = Vec::new();
-    for entry in of {
-        if newest.iter().all(|one| !one.record.host.machine_differences(&entry.record.host).is_empty()) {
-            newest.push(entry);
-        }
-    }
-    newest
 }
 
 fn workload_page(of: &[&Entry<'_>]) -> String {
@@ -309,7 +237,7 @@ mod tests {
         let (records, directory) = site();
         let _ = fs::remove_dir_all(&directory);
         write(&records, &directory).expect("writable");
-        let entries = entries(&records);
+        let entries = newest_first(&records);
         let pages = pages(&entries);
         let mut links = 0;
         for (place, page) in &pages {
@@ -330,9 +258,9 @@ mod tests {
     #[test]
     fn machines_are_told_apart_and_whether_they_agree_is_told() {
         let (records, _) = site();
-        let entries = entries(&records);
+        let entries = newest_first(&records);
         let index = &pages(&entries)[0].1;
-        assert_eq!(index.matches("<section>\n<h2>").count(), machines(&entries).len() + 1, "{index}");
+        assert_eq!(index.matches("<section>\n<h2>").count(), Machines::of(&entries).machines.len() + 1, "{index}");
         assert!(index.contains("Whether machines agree") && index.contains("another"), "{index}");
         assert!(index.contains("mechanisms/epoll.html") && index.contains("workloads/default.html"), "{index}");
         assert!(!index.contains("epoll-a-a"), "a control is no mechanism");

@@ -5,6 +5,7 @@ use std::io::{self, Error, ErrorKind, Write};
 use std::path::Path;
 
 use super::format::{plain, shell};
+use super::machines::Machines;
 use super::markdown;
 use super::summary::Summary;
 use super::text;
@@ -22,8 +23,21 @@ pub const END: &str = "<!-- pollmark: end -->";
 /// `InvalidInput` if the file has not these two lines, each once and in this order; else what reading and writing gave. All
 /// name the file.
 pub fn into_file(summary: &Summary<'_>, command: &[String], path: &Path) -> io::Result<()> {
+    put(&block(summary, &shell(command)), path)
+}
+
+/// The same of several machines: what each has found with its tables and its command, and whether they agree.
+///
+/// # Errors
+/// As of [`into_file`].
+pub fn machines_into_file(machines: &Machines<'_, '_>, command: &[String], path: &Path) -> io::Result<()> {
+    let made = format!("{}Put here by:\n\n    {}\n", machines.overview(), plain(&shell(command)));
+    put(&made, path)
+}
+
+fn put(block: &str, path: &Path) -> io::Result<()> {
     let before = fs::read_to_string(path).map_err(cannot("read", path))?;
-    let after = into_text(&before, &block(summary, &shell(command))).map_err(cannot("put the tables into", path))?;
+    let after = into_text(&before, block).map_err(cannot("put the tables into", path))?;
     replace(path, |out| out.write_all(after.as_bytes()))
 }
 

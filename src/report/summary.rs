@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 
 use ceiling::Ceilings;
 pub use open_loop::OpenFigures;
+use ranking::Judge;
 
 use super::format::grouped;
 use crate::measure::cells::{self, Cells};
@@ -37,6 +38,7 @@ pub struct Summary<'a> {
     /// The comparisons behind all ranks.
     pub pairs: Pairs,
     trials: Cells<'a>,
+    judge: Judge,
 }
 
 /// A row: a mechanism, or the control.
@@ -241,7 +243,8 @@ impl<'a> Summary<'a> {
             }
         }
         let (noise, pairs) = (Noise::NONE, Pairs::default());
-        let mut summary = Summary { record, subjects, idle, loads, cells, noise, pairs, trials };
+        let mut summary =
+            Summary { record, subjects, idle, loads, cells, noise, pairs, trials, judge: Judge::default() };
         summary.rank();
         summary
     }

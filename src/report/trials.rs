@@ -164,7 +164,7 @@ impl<'a> Trials<'a> {
         let count = grouped(trials.len() as u64);
         let trials_word = if trials.len() == 1 { "trial" } else { "trials" };
         let _ = writeln!(out, "<details><summary>The {count} {trials_word} behind these figures</summary>");
-        html::draw(out, summary, &table(summary, trials, super::table::load(summary, idle, load)));
+        html::draw(out, &summary.subjects, &table(summary, trials, super::table::load(summary, idle, load)));
         out.push_str("</details>\n");
     }
 }

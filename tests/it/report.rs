@@ -181,6 +181,78 @@ fn a_record_against_itself_is_indistinguishable_and_against_a_faster_one_it_lose
     fails(&run(&["diff", &fast, &scratch.path("nowhere")]), 2, &["cannot read", "nowhere"]);
 }
 
+/// The same measured on another machine, on which everything takes three times as long.
+fn of_another_machine() -> Record {
+    let mut other = record();
+    (other.host.os, other.host.cpu) = ("freebsd".to_owned(), Some("another".to_owned()));
+    other.started = "2026-02-03T00:00:00Z".to_owned();
+    other.trials.iter_mut().for_each(|trial| trial.server_cpu_ns = trial.server_cpu_ns.map(|cpu| cpu * 3));
+    other
+}
+
+#[test]
+fn records_of_two_machines_stand_side_by_side_and_whole_in_a_directory() {
+    let scratch = Scratch::new("machines");
+    write(&record(), &scratch.0.join("here")).expect("writable");
+    write(&of_another_machine(), &scratch.0.join("there")).expect("writable");
+    let [here, there, both] = ["here", "there", "both"].map(|name| scratch.path(name));
+    let output = run(&["report", &here, &there, "-o", &both]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let shown = String::from_utf8(output.stdout).expect("text");
+    for part in ["A: ", "B: another", "no ranking has rows of two", "A and B agree in 1 of 1 places and differ in 0"] {
+        assert!(shown.contains(part), "{part}:\n{shown}");
+    }
+    assert_eq!(shown.matches("900 (112×)").count(), 1, "a size stands in the table of its own machine alone:\n{shown}");
+    assert_eq!(shown.matches("2,700 (112×)").count(), 1, "{shown}");
+    let agreement = fs::read(scratch.0.join("both/agreement.json")).expect("written");
+    let agreement: serde_json::Value = serde_json::from_slice(&agreement).expect("JSON");
+    assert_eq!(agreement["workloads"][0]["tallies"][0]["agree"], 1, "{agreement}");
+    for machine in 0..2 {
+        let path = agreement["machines"][machine]["records"][0]["path"].as_str().expect("a path");
+        let whole = ["here", "there"].map(|name| fs::read(scratch.0.join(name).join("report.html")).expect("written"));
+        let found = fs::read(scratch.0.join("both").join(path).join("report.html")).expect("the record is there whole");
+        assert!(found == whole[machine], "{path}");
+    }
+    let json = run(&["report", &here, &there, "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("one JSON object");
+    assert_eq!(json, agreement);
+    let csv = String::from_utf8(run(&["report", &here, &there, "--csv"]).stdout).expect("text");
+    assert_eq!(csv.lines().count(), 3, "epoll against poll, on each machine: {csv}");
+}
+
+#[test]
+fn tables_of_two_machines_are_put_between_the_markers_with_every_command() {
+    let scratch = Scratch::new("splice-machines");
+    write(&record(), &scratch.0.join("here")).expect("writable");
+    write(&of_another_machine(), &scratch.0.join("there")).expect("writable");
+    let [here, there, readme] = ["here", "there", "README.md"].map(|name| scratch.path(name));
+    fs::write(&readme, "# Mine\n<!-- pollmark: begin -->\n<!-- pollmark: end -->\n").expect("writable");
+    let output = run(&["report", &here, &there, "--splice", &readme]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let spliced = fs::read_to_string(&readme).expect("written");
+    for part in ["| epoll | 8.00 (best) |", "| epoll | 24.0 (best) |", "A and B agree in 1 of 1 places", "--splice"] {
+        assert!(spliced.contains(part), "{part}: {spliced}");
+    }
+    assert_eq!(spliced.matches("    pollmark compare --seed 11\n").count(), 2, "{spliced}");
+}
+
+#[test]
+fn the_same_record_twice_is_refused_and_two_of_one_machine_agree_about_nothing() {
+    let scratch = Scratch::new("one-machine");
+    write(&record(), &scratch.0.join("one")).expect("writable");
+    write(&Record { started: "2026-05-05T00:00:00Z".to_owned(), ..record() }, &scratch.0.join("later"))
+        .expect("writable");
+    let [one, later] = ["one", "later"].map(|name| scratch.path(name));
+    fails(&run(&["report", &one, &later, &one]), 2, &[&one, "the same record", "name it once"]);
+    fails(&run(&["report", &one, &scratch.path("nowhere")]), 2, &["cannot read", "nowhere"]);
+    let output = run(&["report", &one, &later]);
+    let shown = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(output.status.code(), Some(0), "{shown}");
+    assert!(shown.contains("pollmark history") && !shown.contains("agree in"), "{shown}");
+    fs::write(scratch.0.join("in-the-way"), "a file").expect("writable");
+    fails(&run(&["report", &one, &later, "-o", &scratch.path("in-the-way")]), 1, &["cannot make", "in-the-way"]);
+}
+
 #[test]
 fn the_schema_of_a_record_is_printed_alone() {
     let output = run(&["report", "--schema"]);

@@ -113,8 +113,18 @@ pub(super) fn events(summary: &Summary<'_>) -> Group {
 
 /// Everything against everything else that was varied.
 pub(super) fn against_the_load(summary: &Summary<'_>) -> Vec<Group> {
+    measures_against_the_load(summary, |_| true)
+}
+
+/// Cost against everything else that was varied.
+pub(super) fn cost_against_the_load(summary: &Summary<'_>) -> Vec<Group> {
+    measures_against_the_load(summary, |measure| measure.name == COST.name)
+}
+
+fn measures_against_the_load(summary: &Summary<'_>, wanted: impl Fn(&Measure) -> bool) -> Vec<Group> {
     let axes = if is_alone(summary) { &AXES_ALONE[..] } else { &AXES[..] };
     let all = axes.iter().flat_map(|axis| axis.measures.iter().map(move |measure| (axis, measure)));
+    let all = all.filter(|(_, measure)| wanted(measure));
     let group_of = |(axis, measure): (&Axis, &Measure)| {
         let note = [HOW_TO_READ, if measure.limited { OF_THE_LIMIT } else { "" }].concat();
         group(format!("{} against {}", measure.name, axis.label), note, against(summary, axis, measure))

@@ -8,6 +8,11 @@ use super::super::wording::Wording;
 /// A grid for each row but the baseline, which is the row that is best, or not to be told from it, in most tables.
 pub(super) fn grids(summary: &Summary<'_>) -> Group {
     let baseline = summary.leaders().first().map(|(subject, _)| subject.name.clone()).unwrap_or_default();
+    grids_against(summary, &baseline)
+}
+
+/// A grid for each row but this one.
+pub(super) fn grids_against(summary: &Summary<'_>, baseline: &str) -> Group {
     let wording = Wording::of(summary.record);
     let title = format!("Cost in multiples of {baseline}");
     let note = format!(
@@ -20,7 +25,7 @@ pub(super) fn grids(summary: &Summary<'_>) -> Group {
     let several = summary.idle.len() > 1 && (2..=super::MOST_LOADS).contains(&summary.loads.len());
     let rows = summary.subjects.iter().enumerate().filter(|(_, subject)| !subject.control);
     let rows = rows.map(|(row, _)| row).filter(|row| base.is_some_and(|base| base != *row) && several);
-    let plots = rows.filter_map(|row| grid(summary, row, base?, &baseline)).map(Plot::Grid).collect();
+    let plots = rows.filter_map(|row| grid(summary, row, base?, baseline)).map(Plot::Grid).collect();
     Group { title, note, plots }
 }
 

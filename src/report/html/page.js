@@ -54,7 +54,9 @@ const restore = (element) => {
 const toLinear = (plot) => {
   const series = all('.series', plot).map((group) => ({ group, points: read(group.dataset.v) }));
   if (!series.length || plot.dataset.x.endsWith('linear')) return;
-  const points = series.flatMap((one) => one.points);
+  // Panels of one scale keep one: each is as long as the longest of them.
+  const panels = all('.series', plot.closest('.shared') ?? plot);
+  const points = panels.flatMap((group) => read(group.dataset.v));
   const x = places(plot, 'x', points.map((point) => point[0]));
   const y = places(plot, 'y', points.flatMap((point) => [point[1], point[3]]));
   const at = ([across, up]) => [x.place(across), y.place(up)];

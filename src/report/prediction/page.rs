@@ -112,12 +112,12 @@ pub(in crate::report) fn section(out: &mut String, summary: &Summary<'_>) {
     for (idle, load) in summary.tables() {
         let Some(table) = super::table(summary, &reasoned, idle, load) else { continue };
         let _ = writeln!(out, "<details><summary>{}</summary>", escape(&plain(&table.title)));
-        draw(out, summary, &table);
+        draw(out, &summary.subjects, &table);
         out.push_str("</details>\n");
     }
     for table in &of_calls {
         let _ = writeln!(out, "<h3>{}</h3>", escape(&table.title));
-        draw(out, summary, table);
+        draw(out, &summary.subjects, table);
     }
     out.push_str("</section>\n");
 }

@@ -22,7 +22,8 @@ struct Found {
 }
 
 /// All comparisons of a record.
-struct Judge {
+#[derive(Clone, Debug, Default)]
+pub(super) struct Judge {
     /// As the cells of the summary.
     rounds: Vec<Rounds>,
     /// One for each table.
@@ -48,6 +49,7 @@ impl Summary<'_> {
                 figures.standing = one.standing;
             }
         }
+        self.judge = judge;
     }
 
     fn judge(&self) -> Judge {
@@ -136,6 +138,15 @@ impl Summary<'_> {
     pub(in super::super) fn ratio(&self, cell: &Cell, to: &Cell) -> Option<Estimate> {
         let [of, to] = [cell, to].map(|cell| self.rounds(cell));
         Estimate::of(&ratios(&of, &to).collect::<Vec<_>>(), self.record.seed)
+    }
+
+    /// Whether more than chance makes two cells of a table differ, by the rule of the ranks: (b) of what it takes to lose.
+    pub(in super::super) fn differ(&self, cell: &Cell, to: &Cell) -> bool {
+        let place = |cell: &Cell| {
+            let (idle, load) = (self.idle.binary_search(&cell.idle), self.loads.binary_search(&cell.load));
+            Some((idle.ok()? * self.loads.len() + load.ok()?) * self.subjects.len() + cell.subject)
+        };
+        place(cell).zip(place(to)).is_some_and(|(cell, to)| self.judge.differ(cell, to))
     }
 
     fn rounds(&self, cell: &Cell) -> Rounds {
