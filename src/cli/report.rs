@@ -17,18 +17,19 @@ use crate::report::{Summary, csv, json, markdown, read, schema, splice, terminal
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  pollmark report results.json                  the tables, on the terminal
-  pollmark report results/                      the same, of a directory `pollmark compare` has written
-  pollmark report results/ --format csv         a line for each cell, for a spreadsheet
-  pollmark report results.json -o again         also report.html, report.md, results.csv, trials.csv, tables.tex
-                                                and plots/*.svg, in the directory `again`
-  pollmark report results.json --out again --png
-                                                also plots/*.png, for what takes no SVG
-  pollmark report linux/ freebsd/ -o both       of two machines: what each finds, panels side by side,
-                                                where they agree, and both records whole
-  pollmark report results/ --splice README.md   also puts the tables into README.md, between the two lines
-                                                <!-- pollmark: begin --> and <!-- pollmark: end -->
-  pollmark report --schema                      what a results.json consists of, as JSON Schema")]
+  pollmark report results.json                 the tables, on the terminal
+  pollmark report results/                     the same, of a directory that `compare` has written
+  pollmark report results/ --format csv        a line for each cell, for a spreadsheet
+  pollmark report results/ -o again            also report.html, report.md, results.csv, trials.csv,
+                                               tables.tex and plots/*.svg, in the directory `again`
+  pollmark report results/ -o again --png      also plots/*.png, for what takes no SVG
+  pollmark report results/ -o again --author 'Ada Lovelace'
+                                               with whom to cite
+  pollmark report linux/ freebsd/ -o both      of two machines: what each finds, panels side by
+                                               side, where they agree, and both records whole
+  pollmark report results/ --splice README.md  also puts the tables into README.md, between
+                                               <!-- pollmark: begin --> and <!-- pollmark: end -->
+  pollmark report --schema                     what a results.json consists of, as JSON Schema")]
 pub(super) struct Arguments {
     /// The results.json of each, or the directory it is in; or that of a comparison that still runs, or was killed.
     #[arg(required_unless_present = "schema", value_name = "RECORD")]
@@ -36,6 +37,10 @@ pub(super) struct Arguments {
     /// Write the report into this directory.
     #[arg(long, short, value_name = "DIRECTORY")]
     out: Option<PathBuf>,
+    /// Who has measured this, as they want to be cited: said in CITATION.cff and in the record that is written. May be given
+    /// several times.
+    #[arg(long, value_name = "NAME", requires = "out")]
+    author: Vec<String>,
     /// Draw each plot as PNG, too, beside its SVG and with the same data in it. Takes a font, and a pollmark that was built
     /// with the feature `png`.
     #[arg(long, requires = "out")]
@@ -56,7 +61,10 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     let painter = arguments.png.then(Painter::open).transpose().map_err(Failure::usage)?;
     let paths = &arguments.records;
-    let records = paths.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>().map_err(Failure::usage)?;
+    let mut records = paths.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>().map_err(Failure::usage)?;
+    if !arguments.author.is_empty() {
+        records.iter_mut().for_each(|record| record.authors.clone_from(&arguments.author));
+    }
     match records.as_slice() {
         [record] => one(record, &arguments, painter.as_ref()),
         _ => several(&records, &arguments, painter.as_ref()),

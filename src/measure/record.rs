@@ -44,6 +44,9 @@ pub struct Record {
     pub started: String,
     /// False if it was interrupted, or has not ended yet.
     pub finished: bool,
+    /// Who has measured it, as they want to be cited; nobody, unless they said so (`pollmark report --author`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authors: Vec<String>,
     /// Where it was measured.
     pub host: Host,
     /// What was asked for.
@@ -79,6 +82,7 @@ impl Record {
             seed,
             started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             finished: false,
+            authors: Vec::new(),
             host,
             settings,
             contestants: Vec::new(),

@@ -16,13 +16,16 @@ pub(super) fn of_several(records: &[(&Record, &str)]) -> String {
     let mut out = String::from(
         "cff-version: 1.2.0\nmessage: \"If you use these measurements, please cite them as below.\"\ntype: dataset\n",
     );
-    let _ = write!(
-        out,
-        "title: {}\n\
-         # Who has measured this: pollmark does not know. Put the names here before you publish it.\n\
-         authors:\n  - name: \"not named\"\n",
-        quoted(&title(records))
-    );
+    let _ = writeln!(out, "title: {}", quoted(&title(records)));
+    let authors = records.iter().flat_map(|(record, _)| record.authors.iter().map(|name| plain(name)));
+    let authors = authors.filter(|name| !name.is_empty()).collect::<BTreeSet<_>>();
+    if authors.is_empty() {
+        out.push_str("# Who has measured this nobody has said: `pollmark report` does with --author.\n");
+    }
+    out.push_str("authors:\n");
+    let unnamed = || "not named".to_owned();
+    let names = authors.is_empty().then(unnamed).into_iter().chain(authors);
+    names.for_each(|name| writeln!(out, "  - name: {}", quoted(&name)).expect("a string takes it"));
     let days = records.iter().filter_map(|(record, _)| record.started.get(..10).filter(|day| is_day(day)));
     if let Some(day) = days.max() {
         let _ = writeln!(out, "date-released: \"{day}\"");
@@ -95,6 +98,16 @@ mod tests {
             assert!(cited.contains(part), "{part}: {cited}");
         }
         assert!(cited.contains(&format!("version: \"{}\"", record.pollmark_version)), "{cited}");
+    }
+
+    #[test]
+    fn those_who_said_so_are_cited_each_once_and_nobody_else() {
+        let mut record = sample::ordinary();
+        assert!(render(&record, "00").contains("--author.\nauthors:\n  - name: \"not named\"\n"));
+        record.authors = ["Grace: \"H\"\n", "Ada Lovelace", "Ada Lovelace", " \n"].map(str::to_owned).to_vec();
+        let cited = of_several(&[(&record, "00"), (&record, "11")]);
+        let names = "authors:\n  - name: \"Ada Lovelace\"\n  - name: \"Grace: \\\"H\\\"\"\ndate-released";
+        assert!(cited.contains(names) && !cited.contains("nobody has said"), "{cited}");
     }
 
     #[test]

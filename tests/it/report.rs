@@ -136,6 +136,21 @@ fn whoever_has_seen_enough_of_a_spreadsheet_is_no_failure() {
 }
 
 #[test]
+fn who_measured_it_is_said_once_and_stays_with_the_record() {
+    let scratch = Scratch::new("authors");
+    write(&record(), &scratch.0.join("made")).expect("writable");
+    let made = scratch.path("made");
+    let output = run(&["report", &made, "-o", &made, "--author", "Ada Lovelace", "--author", "Grace Hopper"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let again = run(&["report", &made, "-o", &scratch.path("again")]);
+    assert_eq!(again.status.code(), Some(0), "{}", String::from_utf8_lossy(&again.stderr));
+    let cited = |of: &str| fs::read_to_string(scratch.0.join(of).join("CITATION.cff")).expect("written");
+    assert_eq!(cited("made"), cited("again"));
+    assert!(cited("again").contains("authors:\n  - name: \"Ada Lovelace\"\n  - name: \"Grace Hopper\"\n"));
+    fails(&run(&["report", &made, "--author", "Nobody"]), 2, &["--out"]);
+}
+
+#[test]
 fn tables_are_put_between_the_markers_of_a_file_and_nowhere_else() {
     let scratch = Scratch::new("splice");
     write(&record(), &scratch.0.join("made")).expect("writable");

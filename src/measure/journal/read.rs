@@ -68,6 +68,7 @@ impl Kept {
         let versions = &manifest.versions;
         let contestants = plan.contestants.iter().filter_map(|one| Some(one.about(versions.get(&one.label())?)));
         let record = Record {
+            authors: Vec::new(),
             contestants: contestants.collect(),
             schema: manifest.schema,
             pollmark_version: manifest.pollmark_version,
