@@ -397,7 +397,7 @@ pub struct Missing {
 }
 
 /// A shape or a bound that was checked.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Gate {
     /// What was checked.
     pub name: String,
@@ -444,7 +444,7 @@ pub struct Scan {
 }
 
 /// How a gate came out.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// Within its bound.
@@ -454,6 +454,7 @@ pub enum Verdict {
     /// Outside of it, for a reason that was measured, and is not the mechanism's.
     Explained,
     /// Not to be had on this host, or from these data.
+    #[default]
     Unavailable,
 }
 

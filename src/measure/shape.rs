@@ -129,8 +129,7 @@ fn spins_cheaper(label: &str, record: &Record) -> Option<Gate> {
                 )
             }
         },
-        over_pipes: Vec::new(),
-        deadline_costs: Vec::new(),
+        ..Gate::default()
     })
 }
 
@@ -161,8 +160,7 @@ fn gate(label: &str, growth: Growth, exercise: Option<Exercise>, record: &Record
             true => "no trial counts".into(),
             false => format!("log-log slope of the median server CPU per wait: {seen} watched {watched}"),
         },
-        over_pipes: Vec::new(),
-        deadline_costs: Vec::new(),
+        ..Gate::default()
     }
 }
 

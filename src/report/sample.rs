@@ -76,8 +76,7 @@ pub(super) fn ordinary() -> Record {
         bound: "0.85 to 1.15".into(),
         verdict: Verdict::Pass,
         explanation: "4 idle sizes from 1,000 to 9,000 at 1 active".into(),
-        over_pipes: Vec::new(),
-        deadline_costs: Vec::new(),
+        ..Gate::default()
     });
     record.gates.push(Gate {
         name: "what a deadline of 60 s costs pollers, apart by so much of what noise alone does".into(),
@@ -85,7 +84,6 @@ pub(super) fn ordinary() -> Record {
         bound: "at most 1".into(),
         verdict: Verdict::Pass,
         explanation: "for each request poll +31 ns (-8 to 70)".into(),
-        over_pipes: Vec::new(),
         deadline_costs: vec![DeadlineCost {
             subject: "poll".into(),
             compared: true,
@@ -93,6 +91,7 @@ pub(super) fn ordinary() -> Record {
             interval: Some([-8.0, 70.0]),
             calls_per_wait: 0.0,
         }],
+        ..Gate::default()
     });
     record.warnings.push("server and load share a core: 2 CPUs, of which one is a sibling".into());
     record

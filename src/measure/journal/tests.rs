@@ -108,8 +108,7 @@ fn a_record_in_parts_is_the_record_and_a_visit_cut_short_is_known_by_its_trials(
         bound: "1".into(),
         verdict,
         explanation: "".into(),
-        over_pipes: Vec::new(),
-        deadline_costs: Vec::new(),
+        ..Gate::default()
     });
     record.finished = true;
     journal.end(&record, plan(&record)).expect("writable");

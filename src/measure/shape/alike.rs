@@ -164,8 +164,7 @@ fn judged(name: String, ratio: Option<Estimate>, most: f64, bound: &str, seen: S
         bound: bound.to_owned(),
         verdict,
         explanation: format!("{seen}{interval}{more}"),
-        over_pipes: Vec::new(),
-        deadline_costs: Vec::new(),
+        ..Gate::default()
     }
 }
 

@@ -145,12 +145,9 @@ fn judge(seconds: u64, pairs: &[Pair], control: Option<&Pair>, seed: u64) -> Gat
     let costs = raw.iter().chain(&beside).map(|pair| found(pair, &mut rng)).collect::<Vec<_>>();
     let mut gate = Gate {
         name: format!("what a deadline of {seconds} s costs pollers, apart by so much of what noise alone does"),
-        value: None,
         bound: "at most 1".into(),
-        verdict: Verdict::Unavailable,
-        explanation: String::new(),
-        over_pipes: Vec::new(),
         deadline_costs: costs,
+        ..Gate::default()
     };
     let said = gate.deadline_costs.iter().map(|one| (one.compared, said(one)));
     let (compared, others): (Vec<_>, Vec<_>) = said.partition(|(compared, _)| *compared);
