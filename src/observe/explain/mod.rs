@@ -18,6 +18,7 @@
 //! | limits: descriptors | `descriptors.rs` |
 //! | addresses: four numbers, a path, a proxy's | `addresses.rs` |
 //! | serving: whom a server keeps waiting, and for what | `serving.rs` |
+//! | a thread for each connection | `threads.rs` |
 //! | clients: connections kept, and waits that end | `clients.rs` |
 //! | distance: what a connection costs before its first byte | `line.rs` |
 //! | datagrams, and bytes that mean something | `datagrams.rs` |
@@ -49,6 +50,7 @@ mod listening;
 mod serving;
 mod streams;
 mod ten_clients;
+mod threads;
 mod waiting;
 mod watchers;
 
@@ -286,7 +288,7 @@ const TOPICS: &[Topic] = &[
     datagrams::SERIALIZATION,
     streams::BLOCKING_AND_NONBLOCKING,
     serving::ONE_AT_A_TIME,
-    serving::THREAD_PER_CONNECTION,
+    threads::THREAD_PER_CONNECTION,
     waiting::EVENT_LOOP,
     serving::BLOCKING_CALL_IN_THE_LOOP,
     waiting::THUNDERING_HERD,
